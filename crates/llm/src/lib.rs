@@ -1,0 +1,34 @@
+//! Wire formats of LLM providers: bytes in, facts out.
+//!
+//! Nothing in this crate opens a connection, waits, reads a clock or knows a key. It answers five questions:
+//!
+//! | question | where |
+//! | --- | --- |
+//! | what is particular about this kind of provider? | [`Kind`], with [`Auth`] and [`KeyCheck`] |
+//! | is this path inference, or a list of models? | [`inference_route`], [`openai_route`], [`route_wire`] |
+//! | which model does this body ask for, and does it stream? | [`scan`], which gives a [`Body`] |
+//! | how many tokens did the answer take? | [`Usage::from_response`]; [`StreamReader`] while it streams by |
+//! | what does an error look like here, and does it mean the key is bad? | [`WireFormat::error_body`], [`refuses_key`], [`error_message`] |
+//!
+//! `body` is on the path of every call and `stream` on the path of every event; both read each byte about once and
+//! allocate only where bytes have to change. What is read from a provider or a caller never makes this crate panic.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where"))]
+
+mod body;
+mod glance;
+mod json;
+mod kind;
+mod routes;
+mod sse;
+mod stream;
+mod usage;
+mod wire;
+
+pub use body::{Body, BodyError, Field, scan};
+pub use kind::{Auth, KeyCheck, Kind, PathFrom};
+pub use routes::{inference_route, openai_route, route_wire};
+pub use sse::{EventSplitter, MAX_TAIL};
+pub use stream::{Pass, StreamReader};
+pub use usage::Usage;
+pub use wire::{WireFormat, error_message, refuses_key};

@@ -1,0 +1,283 @@
+//! Agent keys and the digests of their secrets.
+
+use vault::MacField;
+
+use crate::{
+    Handle, Listing, StoreError, Write,
+    authentic::{Authentic, checked, stamp, untouched},
+    db::{execute, page, query},
+    listing::Count,
+};
+
+/// An agent key, without its secret.
+#[derive(Debug, Clone, sqlx::FromRow)]
+#[allow(missing_docs, reason = "named like the columns of the schema, which tells their units")]
+pub struct AgentKey {
+    pub id: String,
+    pub name: String,
+    pub name_key: String,
+    pub masked_secret: String,
+    pub member_id: String,
+    pub created_by_id: String,
+    pub created_by_name: String,
+    /// What the key may do beyond the defaults, as JSON.
+    pub limits: String,
+    pub created_at: i64,
+    pub expires_at: i64,
+    /// 0 while the key is enabled.
+    pub disabled_at: i64,
+    pub version: i64,
+    pub mac: String,
+    pub last_used_at: i64,
+}
+
+impl Authentic for AgentKey {
+    const TABLE: &'static str = "agent_keys";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn fields(&self) -> Vec<MacField<'_>> {
+        vec![
+            MacField::Text(&self.name),
+            MacField::Text(&self.name_key),
+            MacField::Text(&self.masked_secret),
+            MacField::Text(&self.member_id),
+            MacField::Text(&self.created_by_id),
+            MacField::Text(&self.created_by_name),
+            MacField::Text(&self.limits),
+            MacField::Int(self.created_at),
+            MacField::Int(self.expires_at),
+            MacField::Int(self.disabled_at),
+            MacField::Int(self.version),
+        ]
+    }
+    fn mac(&self) -> &str {
+        &self.mac
+    }
+}
+
+/// The digest of one secret of an agent key.
+#[derive(Debug, Clone, sqlx::FromRow)]
+#[allow(missing_docs, reason = "named like the columns of the schema, which tells their units")]
+pub struct AgentSecretRow {
+    pub id: String,
+    pub agent_key_id: String,
+    pub pepper_id: String,
+    pub digest: String,
+    pub created_at: i64,
+    /// When this secret ends before its key does; 0 when it ends with it.
+    pub ends_at: i64,
+    pub version: i64,
+    pub mac: String,
+}
+
+impl Authentic for AgentSecretRow {
+    const TABLE: &'static str = "agent_secrets";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn fields(&self) -> Vec<MacField<'_>> {
+        vec![
+            MacField::Text(&self.agent_key_id),
+            MacField::Text(&self.pepper_id),
+            MacField::Text(&self.digest),
+            MacField::Int(self.created_at),
+            MacField::Int(self.ends_at),
+            MacField::Int(self.version),
+        ]
+    }
+    fn mac(&self) -> &str {
+        &self.mac
+    }
+}
+
+/// What agent keys can be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named like the columns")]
+pub enum AgentKeySort {
+    Name,
+    CreatedAt,
+    LastUsedAt,
+    ExpiresAt,
+}
+
+/// The status to list, as of a time in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusFilter {
+    /// `active`, `expired`, `disabled`, or empty for all.
+    pub status: &'static str,
+    /// The time that decides between active and expired.
+    pub now: i64,
+}
+
+/// The key with this id.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
+pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreError> {
+    let row = query!(
+        fetch_optional,
+        db,
+        AgentKey,
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, created_at, \
+         expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
+        id
+    )?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// The secret with this digest.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
+pub async fn find_secret(db: &mut impl Handle, digest: &str) -> Result<Option<AgentSecretRow>, StoreError> {
+    let row = query!(
+        fetch_optional,
+        db,
+        AgentSecretRow,
+        "SELECT id, agent_key_id, pepper_id, digest, created_at, ends_at, version, mac FROM agent_secrets \
+         WHERE digest = $1",
+        digest
+    )?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// A page of keys.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    db: &mut impl Handle,
+    listing: &Listing<AgentKeySort>,
+    filter: StatusFilter,
+) -> Result<Vec<AgentKey>, StoreError> {
+    macro_rules! by {
+        ($column:literal, $after:expr) => {
+            page!(
+                db, AgentKey,
+                "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
+                 created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
+                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($3 = '' OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' \
+                 WHEN disabled_at > 0 THEN 'disabled' ELSE 'active' END)",
+                $column, ["$5", "$6"], listing.descending, $after, listing.limit, listing.pattern(),
+                filter.status, filter.now
+            )
+        };
+    }
+    let rows = match listing.sort {
+        AgentKeySort::Name => by!("name_key", listing.after_text()),
+        AgentKeySort::CreatedAt => by!("created_at", listing.after_int()),
+        AgentKeySort::LastUsedAt => by!("last_used_at", listing.after_int()),
+        AgentKeySort::ExpiresAt => by!("expires_at", listing.after_int()),
+    }?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// How many keys match, counted up to `EXACT_TOTAL + 1`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(
+    db: &mut impl Handle,
+    listing: &Listing<AgentKeySort>,
+    filter: StatusFilter,
+) -> Result<i64, StoreError> {
+    let count = query!(
+        fetch_one,
+        db,
+        Count,
+        "SELECT count(*) AS n FROM (SELECT id FROM agent_keys WHERE name_key LIKE $1 ESCAPE '\\' \
+         AND ($2 = '' OR $2 = CASE WHEN expires_at <= $3 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
+         ELSE 'active' END) LIMIT 10001) AS counted",
+        listing.pattern(),
+        filter.status,
+        filter.now
+    )?;
+    Ok(count.n)
+}
+
+/// Writes a new key with its secret's digest.
+///
+/// # Errors
+/// [`StoreError::Taken`] where the name is in use.
+pub async fn insert(tx: &mut Write, key: &AgentKey, secret: &AgentSecretRow) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), key);
+    execute!(
+        tx,
+        "INSERT INTO agent_keys (id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
+         created_at, expires_at, disabled_at, version, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        key.id.as_str(),
+        key.name.as_str(),
+        key.name_key.as_str(),
+        key.masked_secret.as_str(),
+        key.member_id.as_str(),
+        key.created_by_id.as_str(),
+        key.created_by_name.as_str(),
+        key.limits.as_str(),
+        key.created_at,
+        key.expires_at,
+        key.disabled_at,
+        key.version,
+        mac,
+    )?;
+    let mac = stamp(tx.keyring(), secret);
+    execute!(
+        tx,
+        "INSERT INTO agent_secrets (id, agent_key_id, pepper_id, digest, created_at, ends_at, version, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        secret.id.as_str(),
+        secret.agent_key_id.as_str(),
+        secret.pepper_id.as_str(),
+        secret.digest.as_str(),
+        secret.created_at,
+        secret.ends_at,
+        secret.version,
+        mac,
+    )?;
+    Ok(())
+}
+
+/// Writes what an edit may change; `key.version` is the version after the edit.
+///
+/// # Errors
+/// [`StoreError::Stale`] where somebody else was first; [`StoreError::Taken`] where the new name is in use.
+pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), key);
+    let touched = execute!(
+        tx,
+        "UPDATE agent_keys SET name = $1, name_key = $2, limits = $3, disabled_at = $4, version = $5, mac = $6 \
+         WHERE id = $7 AND version = $8",
+        key.name.as_str(),
+        key.name_key.as_str(),
+        key.limits.as_str(),
+        key.disabled_at,
+        key.version,
+        mac,
+        key.id.as_str(),
+        key.version - 1,
+    )?;
+    match touched {
+        0 => Err(StoreError::Stale { table: "agent_keys", id: key.id.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a key with all its secrets.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM agent_secrets WHERE agent_key_id = $1", id)?;
+    execute!(tx, "DELETE FROM agent_keys WHERE id = $1", id)?;
+    Ok(())
+}
+
+/// Notes the last use of a key; outside the row's MAC, since it grants nothing.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn note_use(tx: &mut Write, id: &str, at: i64) -> Result<(), StoreError> {
+    execute!(tx, "UPDATE agent_keys SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1", at, id)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Audit events and change records: one sequence, chained, written in the transaction of what they tell.
+
+use serde::Serialize;
+
+use crate::{
+    Handle, StoreError, Write,
+    db::{execute, query},
+    listing::like_pattern,
+};
+
+/// An event about to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewEvent<'a> {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// Who did it.
+    pub actor_kind: &'a str,
+    /// Their id.
+    pub actor_id: &'a str,
+    /// Their name at the time.
+    pub actor_name: &'a str,
+    /// What was done, for example `general_key.create`.
+    pub action: &'a str,
+    /// What kind of thing it was done to.
+    pub target_kind: &'a str,
+    /// Its id.
+    pub target_id: &'a str,
+    /// Its name at the time.
+    pub target_name: &'a str,
+    /// Field by field before and after, as JSON; secrets only as `"changed"`.
+    pub changes: String,
+    /// The caller's address; empty for commands.
+    pub address: &'a str,
+    /// The request; empty for commands.
+    pub request_id: &'a str,
+}
+
+/// A recorded event.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the fields of NewEvent")]
+pub struct Event {
+    pub seq: i64,
+    pub at: i64,
+    pub actor_kind: String,
+    pub actor_id: String,
+    pub actor_name: String,
+    pub action: String,
+    pub target_kind: String,
+    pub target_id: String,
+    pub target_name: String,
+    pub changes: String,
+    pub address: String,
+    pub request_id: String,
+    pub mac: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct Head {
+    seq: i64,
+    head: String,
+}
+
+/// Takes the next number of the sequence for this event and for the change it makes to `(kind, id)`, and chains the
+/// event to its predecessor. Call it after the transaction's other statements, once for each event: the head's row
+/// stays locked until the commit, so that commit order is reading order.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn record(tx: &mut Write, event: &NewEvent<'_>) -> Result<i64, StoreError> {
+    let Head { seq, head } =
+        query!(fetch_one, tx, Head, "UPDATE chain_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, head")?;
+    let mac = tx.keyring().audit_mac(&head, &canonical(seq, event));
+    execute!(
+        tx,
+        "INSERT INTO audit_events (seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, \
+         target_name, changes, address, request_id, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        seq,
+        event.at,
+        event.actor_kind,
+        event.actor_id,
+        event.actor_name,
+        event.action,
+        event.target_kind,
+        event.target_id,
+        event.target_name,
+        event.changes.as_str(),
+        event.address,
+        event.request_id,
+        mac.as_str(),
+    )?;
+    execute!(tx, "INSERT INTO changes (seq, kind, id) VALUES ($1, $2, $3)", seq, event.target_kind, event.target_id)?;
+    execute!(tx, "UPDATE chain_head SET head = $1 WHERE id = 1", mac.as_str())?;
+    Ok(seq)
+}
+
+/// The bytes under an event's MAC: every field behind its length.
+fn canonical(seq: i64, event: &NewEvent<'_>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&seq.to_be_bytes());
+    bytes.extend_from_slice(&event.at.to_be_bytes());
+    for field in [
+        event.actor_kind,
+        event.actor_id,
+        event.actor_name,
+        event.action,
+        event.target_kind,
+        event.target_id,
+        event.target_name,
+        &event.changes,
+        event.address,
+        event.request_id,
+    ] {
+        bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(field.as_bytes());
+    }
+    bytes
+}
+
+/// Which events to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Part of the target's or the actor's name; empty finds all.
+    pub search: String,
+    /// An action; empty finds all.
+    pub action: String,
+    /// An actor's id; empty finds all.
+    pub actor_id: String,
+    /// A target's id; empty finds all.
+    pub target_id: String,
+    /// Only events before this number.
+    pub before: i64,
+    /// The most rows to give.
+    pub limit: i64,
+}
+
+/// A page of events, newest first.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Event>, StoreError> {
+    query!(
+        fetch_all,
+        db,
+        Event,
+        "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, changes, \
+         address, request_id, mac FROM audit_events \
+         WHERE seq < $1 AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
+         AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
+         ORDER BY seq DESC LIMIT $6",
+        filter.before,
+        filter.action.as_str(),
+        filter.actor_id.as_str(),
+        filter.target_id.as_str(),
+        like_pattern(&filter.search.to_lowercase()),
+        filter.limit,
+    )
+}
+
+/// How many events match, counted up to `EXACT_TOTAL + 1`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(db: &mut impl Handle, filter: &EventFilter) -> Result<i64, StoreError> {
+    let count: crate::listing::Count = query!(
+        fetch_one,
+        db,
+        crate::listing::Count,
+        "SELECT count(*) AS n FROM (SELECT seq FROM audit_events \
+         WHERE ($1 = '' OR action = $1) AND ($2 = '' OR actor_id = $2) AND ($3 = '' OR target_id = $3) \
+         AND ($4 = '%%' OR lower(target_name) LIKE $4 ESCAPE '\\' OR lower(actor_name) LIKE $4 ESCAPE '\\') \
+         LIMIT 10001) AS counted",
+        filter.action.as_str(),
+        filter.actor_id.as_str(),
+        filter.target_id.as_str(),
+        like_pattern(&filter.search.to_lowercase()),
+    )?;
+    Ok(count.n)
+}
+
+/// The newest number of the sequence.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn head(db: &mut impl Handle) -> Result<i64, StoreError> {
+    let head = query!(fetch_one, db, Head, "SELECT seq, head FROM chain_head WHERE id = 1")?;
+    Ok(head.seq)
+}

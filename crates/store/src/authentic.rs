@@ -1,0 +1,41 @@
+//! Row MACs: every row that grants or limits authority is stamped when written and checked when read.
+
+use vault::{Keyring, MacField};
+
+use crate::StoreError;
+
+/// A row with a MAC over every column that a decision or a page reads.
+pub trait Authentic {
+    /// The table it stands in.
+    const TABLE: &'static str;
+    /// Its id.
+    fn id(&self) -> &str;
+    /// The columns under the MAC, in a fixed order, the id left out (it is always under it).
+    fn fields(&self) -> Vec<MacField<'_>>;
+    /// The stored MAC.
+    fn mac(&self) -> &str;
+}
+
+/// The MAC for a row about to be written.
+pub(crate) fn stamp<R: Authentic>(keyring: &Keyring, row: &R) -> String {
+    keyring.row_mac(R::TABLE, row.id(), &row.fields())
+}
+
+/// Lets an untouched row through.
+///
+/// # Errors
+/// [`StoreError::Tampered`], logged here once with its reason.
+pub(crate) fn checked<R: Authentic>(keyring: &Keyring, row: R) -> Result<R, StoreError> {
+    match keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac()) {
+        Ok(()) => Ok(row),
+        Err(reason) => {
+            tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");
+            Err(StoreError::Tampered { table: R::TABLE, id: row.id().to_owned() })
+        }
+    }
+}
+
+/// The untouched rows of a list; the others are logged and left out.
+pub(crate) fn untouched<R: Authentic>(keyring: &Keyring, rows: Vec<R>) -> Vec<R> {
+    rows.into_iter().filter_map(|row| checked(keyring, row).ok()).collect()
+}

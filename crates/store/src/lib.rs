@@ -1,0 +1,32 @@
+//! All SQL of Keyward, for SQLite and PostgreSQL alike. Nothing here knows HTTP, and nothing here opens a secret:
+//! rows hold sealed values and digests, and [`authentic`] refuses a row that somebody changed outside Keyward.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
+//! | [`installation`] | the installation's id, check value and wrapped keys |
+//! | [`audit`] | the one sequence: audit events and change records |
+//! | the others | one noun each |
+
+pub mod agent_keys;
+pub mod audit;
+pub mod authentic;
+pub mod db;
+mod error;
+pub mod general_keys;
+pub mod idempotency;
+pub mod installation;
+pub mod links;
+mod listing;
+pub mod management_tokens;
+pub mod members;
+pub mod models;
+pub mod providers;
+pub mod sessions;
+pub mod usage;
+
+pub use authentic::Authentic;
+pub use db::{Db, Handle, Read, Store, Write};
+pub use error::StoreError;
+pub use listing::{EXACT_TOTAL, Listing, SortValue};
+pub use providers::CatalogSort;

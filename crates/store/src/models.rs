@@ -1,0 +1,200 @@
+//! Models.
+
+use vault::MacField;
+
+use crate::{
+    CatalogSort, Handle, Listing, StoreError, Write,
+    authentic::{Authentic, checked, stamp, untouched},
+    db::{execute, page, query},
+    listing::Count,
+};
+
+/// A model that agents may name.
+#[derive(Debug, Clone, sqlx::FromRow)]
+#[allow(missing_docs, reason = "named like the columns of the schema, which tells their units")]
+pub struct Model {
+    pub id: String,
+    pub name: String,
+    pub name_key: String,
+    pub provider_id: String,
+    pub upstream_model: String,
+    pub created_by_id: String,
+    pub created_by_name: String,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub version: i64,
+    pub mac: String,
+}
+
+impl Authentic for Model {
+    const TABLE: &'static str = "models";
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn fields(&self) -> Vec<MacField<'_>> {
+        vec![
+            MacField::Text(&self.name),
+            MacField::Text(&self.name_key),
+            MacField::Text(&self.provider_id),
+            MacField::Text(&self.upstream_model),
+            MacField::Text(&self.created_by_id),
+            MacField::Text(&self.created_by_name),
+            MacField::Int(self.created_at),
+            MacField::Int(self.updated_at),
+            MacField::Int(self.version),
+        ]
+    }
+    fn mac(&self) -> &str {
+        &self.mac
+    }
+}
+
+/// The model with this id.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
+pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Model>, StoreError> {
+    let row = query!(
+        fetch_optional,
+        db,
+        Model,
+        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+         updated_at, version, mac FROM models WHERE id = $1",
+        id
+    )?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// A page of models.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Result<Vec<Model>, StoreError> {
+    macro_rules! by {
+        ($column:literal, $after:expr) => {
+            page!(
+                db,
+                Model,
+                "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+                 updated_at, version, mac FROM models WHERE name_key LIKE $2 ESCAPE '\\'",
+                $column,
+                ["$3", "$4"],
+                listing.descending,
+                $after,
+                listing.limit,
+                listing.pattern()
+            )
+        };
+    }
+    let rows = match listing.sort {
+        CatalogSort::Name => by!("name_key", listing.after_text()),
+        CatalogSort::CreatedAt => by!("created_at", listing.after_int()),
+    }?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// How many models match, counted up to `EXACT_TOTAL + 1`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Result<i64, StoreError> {
+    let count = query!(
+        fetch_one,
+        db,
+        Count,
+        "SELECT count(*) AS n FROM (SELECT id FROM models WHERE name_key LIKE $1 ESCAPE '\\' LIMIT 10001) AS counted",
+        listing.pattern()
+    )?;
+    Ok(count.n)
+}
+
+/// Every model, for the snapshot the gateway works from.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn all(db: &mut impl Handle) -> Result<Vec<Model>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        Model,
+        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+         updated_at, version, mac FROM models"
+    )?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// The models of a provider.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn of_provider(db: &mut impl Handle, provider_id: &str) -> Result<Vec<Model>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        Model,
+        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+         updated_at, version, mac FROM models WHERE provider_id = $1 ORDER BY name_key",
+        provider_id
+    )?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// Writes a new model.
+///
+/// # Errors
+/// [`StoreError::Taken`] where the name is in use.
+pub async fn insert(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), model);
+    execute!(
+        tx,
+        "INSERT INTO models (id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, \
+         created_at, updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        model.id.as_str(),
+        model.name.as_str(),
+        model.name_key.as_str(),
+        model.provider_id.as_str(),
+        model.upstream_model.as_str(),
+        model.created_by_id.as_str(),
+        model.created_by_name.as_str(),
+        model.created_at,
+        model.updated_at,
+        model.version,
+        mac,
+    )?;
+    Ok(())
+}
+
+/// Writes what an edit may change; `model.version` is the version after the edit.
+///
+/// # Errors
+/// [`StoreError::Stale`] where somebody else was first; [`StoreError::Taken`] where the new name is in use.
+pub async fn update(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), model);
+    let touched = execute!(
+        tx,
+        "UPDATE models SET name = $1, name_key = $2, provider_id = $3, upstream_model = $4, updated_at = $5, \
+         version = $6, mac = $7 WHERE id = $8 AND version = $9",
+        model.name.as_str(),
+        model.name_key.as_str(),
+        model.provider_id.as_str(),
+        model.upstream_model.as_str(),
+        model.updated_at,
+        model.version,
+        mac,
+        model.id.as_str(),
+        model.version - 1,
+    )?;
+    match touched {
+        0 => Err(StoreError::Stale { table: "models", id: model.id.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a model; its link is deleted by [`crate::links::delete_of_target`].
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM models WHERE id = $1", id)?;
+    Ok(())
+}

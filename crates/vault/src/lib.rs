@@ -1,0 +1,46 @@
+//! Secrets and their cryptography: what Keyward keeps, in types that cannot leak it by accident.
+//!
+//! Nothing in this crate knows HTTP, SQL, files, the clock or an async runtime; randomness comes in as an [`Entropy`].
+//!
+//! | where | what |
+//! | --- | --- |
+//! | `master_key`, `wrapped_key`, `keyring` | the master key, the keys it wraps (one [`Purpose`] each), the opened set |
+//! | `provider_value`, `binding`, `provider_secret`, `seal` | a general key: as entered, where it may go, opened, at rest |
+//! | `token`, `agent_secret`, `one_time_token` | agent keys, management tokens, setup links and sessions |
+//! | `mac` | digests of secrets, row MACs, the audit chain |
+//! | `aead`, `envelope`, `framing`, `entropy`, `opaque` | the parts the others are made of |
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there"))]
+
+#[macro_use]
+mod opaque;
+
+mod aead;
+mod agent_secret;
+mod binding;
+mod entropy;
+mod envelope;
+mod error;
+mod framing;
+mod keyring;
+mod mac;
+mod master_key;
+mod one_time_token;
+mod provider_secret;
+mod provider_value;
+mod seal;
+mod token;
+mod wrapped_key;
+
+pub use agent_secret::AgentSecret;
+pub use binding::Binding;
+pub use entropy::Entropy;
+pub use error::VaultError;
+pub use keyring::{Keyring, OpenError};
+pub use mac::{Digest, MacError, MacField};
+pub use master_key::{MasterKey, MasterKeyError};
+pub use one_time_token::OneTimeToken;
+pub use provider_secret::ProviderSecret;
+pub use provider_value::{ProviderValue, ValueError};
+pub use seal::{Place, SealError};
+pub use token::{Token, TokenError, TokenKind, contains_token};
+pub use wrapped_key::{Purpose, WrappedKey};

@@ -1,0 +1,218 @@
+//! `/api/v1/agent-keys`
+
+use axum::{
+    Json,
+    extract::{Path, State as AxumState},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use store::agent_keys::AgentKey;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    State,
+    extract::{Caller, IfMatch, JsonBody, Params},
+    problem::{ApiResult, ProblemBody},
+    types::{CreatedBy, List, Resource, not_null},
+};
+use crate::domain::{
+    agent_keys::{self, Status},
+    clock::{rfc3339, rfc3339_or_none},
+    idempotency::Outcome,
+    paging::ListQuery,
+};
+
+/// An agent key: what an agent authenticates with. Its secret is shown once, in the answer to its creation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentKey)]
+pub struct Body {
+    #[schema(example = "ak_01JD")]
+    id: String,
+    #[schema(example = "ABC-Key")]
+    name: String,
+    /// `active`, `expired` or `disabled`.
+    #[schema(example = "active")]
+    status: &'static str,
+    /// The secret's first and last four characters.
+    #[schema(example = "kw_a******WXYZ")]
+    masked_secret: String,
+    created_at: String,
+    last_used_at: Option<String>,
+    created_by: CreatedBy,
+    expires_at: String,
+    /// Only in the answer to the creation, that once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// A new agent key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewAgentKey)]
+pub struct New {
+    /// 1 to 64 characters, unique ignoring case.
+    name: String,
+    /// Its life in days; the policy's maximum (90) where absent.
+    #[schema(minimum = 1)]
+    expires_in_days: Option<i64>,
+}
+
+/// An edit of an agent key (RFC 7396): what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AgentKeyEdit)]
+pub struct Patch {
+    #[serde(default, deserialize_with = "not_null")]
+    name: Option<String>,
+}
+
+/// Nothing.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// Which agent keys.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AgentKeyParams {
+    /// Part of the name, in any case.
+    search: Option<String>,
+    /// `active`, `expired` or `disabled`.
+    status: Option<String>,
+    /// `expires_at` (the default), `name`, `created_at` or `last_used_at`, behind `-` for descending order.
+    sort: Option<String>,
+    /// Rows a page, from 1 to 200; 50 where absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List agent keys
+#[utoipa::path(get, path = "/api/v1/agent-keys", tag = "Agent keys", params(AgentKeyParams),
+    responses((status = 200, body = List<Body>), (status = "default", body = ProblemBody)))]
+pub async fn list(
+    AxumState(state): AxumState<State>,
+    Caller(_): Caller,
+    Params(params): Params<AgentKeyParams>,
+) -> ApiResult<Json<List<Body>>> {
+    let AgentKeyParams { search, status, sort, limit, cursor } = params;
+    let query = ListQuery { search, sort, limit, cursor };
+    let page = agent_keys::list(&state.core, &query, status.as_deref()).await?;
+    let now = state.core.clock.now_ms();
+    Ok(List::of(page, |key| render(key, now, None)))
+}
+
+/// Create an agent key
+#[utoipa::path(post, path = "/api/v1/agent-keys", tag = "Agent keys", request_body = New,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once; a replay leaves the secret out")),
+    responses((status = 201, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn create(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    body: JsonBody<New>,
+) -> ApiResult<Resource<Body>> {
+    let idempotency = body.idempotency(&state, &actor)?;
+    let New { name, expires_in_days } = body.value;
+    let made = agent_keys::create(&state.core, &actor, &name, expires_in_days, idempotency.as_ref()).await?;
+    let (key, secret) = match made {
+        Outcome::Done(created) => (created.key, Some(created.secret.to_string())),
+        Outcome::Replay(id) => (agent_keys::get(&state.core, &id).await?, None),
+    };
+    let location = format!("/api/v1/agent-keys/{}", key.id);
+    let version = key.version;
+    Ok(Resource::created(render(key, state.core.clock.now_ms(), secret), version, location).with_secret())
+}
+
+/// Read an agent key
+#[utoipa::path(get, path = "/api/v1/agent-keys/{id}", tag = "Agent keys", params(("id" = String, Path)),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn read(
+    AxumState(state): AxumState<State>,
+    Caller(_): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Resource<Body>> {
+    let key = agent_keys::get(&state.core, &id).await?;
+    Ok(resource(&state, key))
+}
+
+/// Rename an agent key
+#[utoipa::path(patch, path = "/api/v1/agent-keys/{id}", tag = "Agent keys", request_body = Patch,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn edit(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    body: JsonBody<Patch>,
+) -> ApiResult<Resource<Body>> {
+    let key = agent_keys::rename(&state.core, &actor, &id, version, body.value.name.as_deref()).await?;
+    Ok(resource(&state, key))
+}
+
+/// Delete an agent key
+///
+/// Its next call is refused, and its open streams end.
+#[utoipa::path(delete, path = "/api/v1/agent-keys/{id}", tag = "Agent keys",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 204), (status = "default", body = ProblemBody)))]
+pub async fn delete(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+) -> ApiResult<StatusCode> {
+    agent_keys::delete(&state.core, &actor, &id, version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Disable an agent key
+#[utoipa::path(post, path = "/api/v1/agent-keys/{id}/disable", tag = "Agent keys", request_body = Option<Empty>,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn disable(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    _: JsonBody<Empty>,
+) -> ApiResult<Resource<Body>> {
+    let key = agent_keys::set_disabled(&state.core, &actor, &id, version, true).await?;
+    Ok(resource(&state, key))
+}
+
+/// Enable an agent key
+#[utoipa::path(post, path = "/api/v1/agent-keys/{id}/enable", tag = "Agent keys", request_body = Option<Empty>,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn enable(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    _: JsonBody<Empty>,
+) -> ApiResult<Resource<Body>> {
+    let key = agent_keys::set_disabled(&state.core, &actor, &id, version, false).await?;
+    Ok(resource(&state, key))
+}
+
+fn resource(state: &State, key: AgentKey) -> Resource<Body> {
+    let version = key.version;
+    Resource::read(render(key, state.core.clock.now_ms(), None), version)
+}
+
+fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
+    Body {
+        status: Status::of(&key, now).as_str(),
+        id: key.id,
+        name: key.name,
+        masked_secret: key.masked_secret,
+        created_at: rfc3339(key.created_at),
+        last_used_at: rfc3339_or_none(key.last_used_at),
+        created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
+        expires_at: rfc3339(key.expires_at),
+        secret,
+    }
+}

@@ -1,0 +1,185 @@
+//! What handlers take from a request.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, Request, State as AxumState},
+    http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+use super::{State, problem::Problem};
+use crate::{
+    auth,
+    domain::{actor::Actor, idempotency::Idempotency},
+    error::{Code, Error},
+};
+
+/// The largest body of the management API, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// The caller's address, put there by the listener.
+#[derive(Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// The request's id, put there by the listener.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, Infallible> {
+        Ok(parts.extensions.get::<RequestId>().cloned().unwrap_or(RequestId(String::new())))
+    }
+}
+
+/// Who calls: every handler of the management API takes one.
+pub struct Caller(pub Actor);
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Caller, Problem> {
+        let peer = parts.extensions.get::<Peer>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        Ok(Caller(auth::manager(&state.core, &parts.headers, peer, &request_id).await?))
+    }
+}
+
+/// The version that `If-Match` asks for.
+pub struct IfMatch(pub Option<i64>);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IfMatch, Infallible> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(IfMatch(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(IfMatch(None));
+        }
+        // What is no ETag of ours matches nothing: no version is negative.
+        let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+        Ok(IfMatch(Some(version.unwrap_or(-1))))
+    }
+}
+
+/// A query, in which unknown parameters are refused.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Params(params)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let detail = text.split_once(": ").map_or(text.as_str(), |(_, detail)| detail).to_owned();
+                let name = quoted(&detail).unwrap_or_default().to_owned();
+                let whole = format!("the query is refused: {detail}");
+                Err(Problem(Error::refused(format!("?{name}"), detail, whole)))
+            }
+        }
+    }
+}
+
+/// A JSON body, its bytes, and the idempotency key that came with it.
+pub struct JsonBody<T> {
+    /// What it says.
+    pub value: T,
+    bytes: Bytes,
+    idempotency_key: Option<String>,
+    route: String,
+}
+
+impl<T> JsonBody<T> {
+    /// The idempotency of this request by `actor`, where it asks for it.
+    ///
+    /// # Errors
+    /// A refused key.
+    pub fn idempotency(&self, state: &State, actor: &Actor) -> Result<Option<Idempotency>, Error> {
+        self.idempotency_key
+            .as_deref()
+            .map(|key| Idempotency::new(key, actor, &self.route, &self.bytes, state.core.store.keyring()))
+            .transpose()
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<State> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &State) -> Result<JsonBody<T>, Problem> {
+        let headers = request.headers().clone();
+        let route = format!("{} {}", request.method(), request.uri().path());
+        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+            Problem(Error::new(Code::BodyTooLarge, "the body has more than 1 MiB, or broke off").with_cause(error))
+        })?;
+        check_json_type(&headers, &bytes)?;
+        let value = parse(&bytes)?;
+        let idempotency_key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default().to_owned());
+        Ok(JsonBody { value, bytes, idempotency_key, route })
+    }
+}
+
+fn check_json_type(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    let is_json = match &content_type {
+        None => true,
+        Some(kind) => {
+            let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            kind == b"application/json" || kind.ends_with(b"+json")
+        }
+    };
+    if is_json || body.is_empty() {
+        return Ok(());
+    }
+    Err(Problem(Error::new(Code::NotAcceptable, "the body must be JSON, sent as content-type: application/json")))
+}
+
+/// Parses a body; no body is an empty object.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| {
+        if !error.is_data() {
+            return Problem(Error::new(Code::InvalidBody, format!("the body is not JSON: {error}")));
+        }
+        let text = error.to_string();
+        let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail).to_owned();
+        let name = quoted(&detail).filter(|_| detail.contains("field")).unwrap_or_default();
+        let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
+        let whole = format!("the body is refused: {detail}");
+        Problem(Error::refused(pointer, detail, whole))
+    })
+}
+
+/// The first part of a message in backticks: the field it is about.
+fn quoted(message: &str) -> Option<&str> {
+    message.split('`').nth(1)
+}
+
+/// Against DNS rebinding: what a browser could reach without a token answers only under names that are ours.
+pub async fn check_host(AxumState(state): AxumState<State>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let bearer = request.headers().contains_key(header::AUTHORIZATION);
+    if bearer || path == "/livez" || path == "/readyz" || state.web.serves(host(&request)) {
+        return next.run(request).await;
+    }
+    Problem(Error::new(
+        Code::WrongHost,
+        "this host name is not one of ours; use KEYWARD_PUBLIC_URL's, or add it to KEYWARD_ALLOWED_HOSTS",
+    ))
+    .into_response()
+}
+
+/// The host a request was sent to, with its port.
+fn host(request: &Request) -> &str {
+    match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    }
+}

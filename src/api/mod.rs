@@ -1,0 +1,80 @@
+//! The management API: `/api/v1`, one file per resource. A handler parses, calls the domain once, and renders.
+
+mod agent_keys;
+mod audit_events;
+mod docs;
+mod extract;
+mod general_keys;
+mod models;
+mod operations;
+mod problem;
+mod providers;
+mod types;
+mod usage;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware, routing::get};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use self::extract::{Peer, RequestId};
+use self::problem::Security;
+use crate::{config::WebConfig, domain::Core, metrics::Metrics};
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct State {
+    /// The rules.
+    pub core: Arc<Core>,
+    /// Where Keyward is reached.
+    pub web: Arc<WebConfig>,
+    /// What `/metrics` tells.
+    pub metrics: Arc<Metrics>,
+    /// The description of this API, as JSON.
+    description: Arc<str>,
+}
+
+/// The description's frame; the paths come from the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Keyward management API",
+        description = "Keeps the API keys of an LLM platform: general keys, agent keys, providers and models. \
+                       Authenticate with a management token (kwm_…) as a bearer token. Errors are RFC 9457 problems. \
+                       Every resource has an ETag; send it as If-Match to change only what you have seen. Send an \
+                       Idempotency-Key with a POST to carry it out once.",
+        license(name = "Apache-2.0")
+    ),
+    modifiers(&Security)
+)]
+struct Description;
+
+/// Everything on the control runtime but the console: management API, its description, operations.
+pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> Router {
+    let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(general_keys::list, general_keys::create))
+        .routes(routes!(general_keys::read, general_keys::edit, general_keys::delete))
+        .routes(routes!(general_keys::test))
+        .routes(routes!(agent_keys::list, agent_keys::create))
+        .routes(routes!(agent_keys::read, agent_keys::edit, agent_keys::delete))
+        .routes(routes!(agent_keys::disable))
+        .routes(routes!(agent_keys::enable))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::read, providers::edit, providers::delete))
+        .routes(routes!(models::list, models::create))
+        .routes(routes!(models::read, models::edit, models::delete))
+        .routes(routes!(audit_events::list))
+        .routes(routes!(usage::read))
+        .split_for_parts();
+    let description = description.to_json().unwrap_or_default();
+    let state = State { core, web, metrics, description: description.into() };
+    api.route("/livez", get(operations::live))
+        .route("/readyz", get(operations::ready))
+        .route("/metrics", get(operations::metrics))
+        .route("/openapi.json", get(docs::description))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(middleware::from_fn_with_state(state.clone(), extract::check_host))
+        .with_state(state)
+}

@@ -1,0 +1,114 @@
+//! Errors as RFC 9457 problems.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::{
+    Modify, ToSchema,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+};
+
+use super::extract::RequestId;
+use crate::error::{Code, Error};
+
+/// An error of the management API.
+#[derive(Debug)]
+pub struct Problem(pub Error);
+
+/// What a handler answers.
+pub type ApiResult<T> = Result<T, Problem>;
+
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Problem {
+        Problem(error.into())
+    }
+}
+
+/// RFC 9457 problem details, with the stable `code`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// A URI that names the problem, below `/docs`.
+    r#type: String,
+    /// A short title.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, to what, and what to do.
+    detail: String,
+    /// The stable code.
+    code: &'static str,
+    /// The refused fields.
+    errors: Vec<ProblemField>,
+    /// More for programs: what a general key is linked to, a provider's models.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    extension: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A refused field.
+#[derive(Serialize, ToSchema)]
+pub struct ProblemField {
+    /// A JSON pointer into the body, or `?name` for a query parameter.
+    pointer: String,
+    /// What is wrong with it, and what it may be.
+    detail: String,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Problem(error) = self;
+        error.log("");
+        let code = error.code;
+        let body = ProblemBody {
+            r#type: format!("/docs#{}", code.as_str()),
+            title: code.title(),
+            status: code.status(),
+            detail: error.detail,
+            code: code.as_str(),
+            errors: error
+                .fields
+                .into_iter()
+                .map(|field| ProblemField { pointer: field.pointer, detail: field.detail })
+                .collect(),
+            extension: error.extension.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+        };
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if code == Code::StorageUnavailable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A path that is none.
+pub async fn no_such_path(RequestId(_): RequestId, uri: axum::http::Uri) -> Problem {
+    Problem(Error::new(Code::NotFound, format!("there is nothing at {}; /docs lists the paths of the API", uri.path())))
+}
+
+/// A method that is not for its path.
+pub async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    Problem(Error::new(Code::MethodNotAllowed, format!("{method} is not for {}; /docs lists what is", uri.path())))
+}
+
+/// Adds the bearer token to the description.
+pub struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A management token, kwm_…"));
+        let components = openapi.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("management_token", SecurityScheme::Http(scheme.build()));
+        openapi.security = Some(vec![SecurityRequirement::new("management_token", Vec::<String>::new())]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Assembles Keyward from its parts, runs it, and stops it.
+
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+
+use rustix::fs::{FlockOperation, flock};
+use tokio_util::sync::CancellationToken;
+use vault::Entropy;
+
+use crate::{
+    api,
+    config::Config,
+    domain::{Core, CoreParts, installation, members},
+    egress::{AddressPolicy, Egress, Pool},
+    gateway::{Budget, Gateway},
+    listen::{self, RequestIds},
+    metrics::Metrics,
+};
+
+/// How often counted calls are written down.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked whether another process wrote to the database.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// Why Keyward does not start; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// Keyward, running.
+pub struct App {
+    /// The rules.
+    pub core: Arc<Core>,
+    /// The settings, with the address that was bound.
+    pub config: Config,
+    cores: Vec<std::thread::JoinHandle<()>>,
+    stop: CancellationToken,
+    _lock: Option<File>,
+}
+
+impl App {
+    /// Opens the storage, binds the address and starts to answer. Runs in the control runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(mut config: Config) -> Result<App, StartError> {
+        let lock = lock_data_dir(&config)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sockets = listen::bind(config.web.listen, cores).map_err(|error| cannot_listen(&config, &error))?;
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.web.listen);
+        config.web.set_bound(bound);
+        let core = open_core(&config, cores).await?;
+        core.reload().await.map_err(|error| StartError(error.to_string()))?;
+
+        let stop = CancellationToken::new();
+        let metrics = Metrics::new();
+        let control = api::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
+        let budget = Arc::new(Budget::default());
+        let ids = Arc::new(RequestIds::new(u64::try_from(core.clock.now_ms()).unwrap_or(0)));
+        let mut threads = Vec::with_capacity(cores);
+        for (cpu, socket) in sockets.into_iter().enumerate() {
+            let gateway = Gateway {
+                core: Arc::clone(&core),
+                egress: Arc::clone(&core.egress),
+                budget: Arc::clone(&budget),
+                cpu,
+                pool: Arc::new(Pool::default()),
+            };
+            let part = listen::Core {
+                gateway,
+                control: control.clone(),
+                metrics: Arc::clone(&metrics),
+                stop: stop.clone(),
+                ids: Arc::clone(&ids),
+            };
+            threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
+        }
+        tokio::spawn(flush(Arc::clone(&core), stop.clone()));
+        tokio::spawn(watch(Arc::clone(&core), stop.clone()));
+        Ok(App { core, config, cores: threads, stop, _lock: lock })
+    }
+
+    /// Whether somebody can sign in or use the management API already.
+    ///
+    /// # Errors
+    /// A storage failure.
+    pub async fn has_member(&self) -> Result<bool, StartError> {
+        members::exist(&self.core).await.map_err(|error| StartError(error.to_string()))
+    }
+
+    /// Stops accepting, lets open calls end, writes down what was counted.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let threads = self.cores;
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count());
+        if joined.await.unwrap_or(1) > 0 {
+            tracing::error!("a core of the gateway had failed");
+        }
+        if let Err(error) = self.core.meter.flush(&self.core).await {
+            error.log("");
+        }
+        self.core.store.db().close().await;
+    }
+}
+
+/// Opens the storage and assembles the rules, without listening: for commands as well.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, StartError> {
+    let entropy = Entropy::system();
+    let store = installation::open(&config.storage, &entropy).await.map_err(|error| StartError(error.to_string()))?;
+    let policy = AddressPolicy {
+        allow_private: config.upstream.allow_private,
+        allow_loopback: config.web.is_loopback(),
+        own: vec![config.web.listen],
+    };
+    let egress = Arc::new(Egress::new(policy, config.upstream.head_timeout, config.upstream.idle_timeout));
+    let parts = CoreParts { store, egress, agent_key_max_days: config.agent_key_max_days, cores };
+    Ok(Arc::new(Core::new(parts)))
+}
+
+/// One `serve` for each data directory: two would answer from two different memories.
+fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
+    if !config.storage.database_url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    installation::make_data_dir(&config.storage.data_dir).map_err(|error| StartError(error.to_string()))?;
+    lock(&config.storage.data_dir).map(Some)
+}
+
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let path = dir.join("keyward.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
+        StartError(format!("cannot open {}: {error}; is the data directory writable?", path.display()))
+    })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        if error == rustix::io::Errno::WOULDBLOCK {
+            StartError(format!(
+                "another keyward serve runs on {}; stop it first, or give this one its own KEYWARD_DATA_DIR",
+                dir.display()
+            ))
+        } else {
+            StartError(format!("cannot lock {}: {error}", path.display()))
+        }
+    })?;
+    Ok(file)
+}
+
+fn cannot_listen(config: &Config, error: &io::Error) -> StartError {
+    let address = config.web.listen;
+    StartError(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{address} is in use already; stop what listens there, or set KEYWARD_LISTEN to another address")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    })
+}
+
+async fn flush(core: Arc<Core>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(FLUSH_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        if let Err(error) = core.meter.flush(&core).await {
+            error.log("");
+        }
+    }
+}
+
+/// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), and heals an unread catalog.
+async fn watch(core: Arc<Core>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = core.store.db().foreign_writes().await.ok();
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        let Ok(now) = core.store.db().foreign_writes().await else { continue };
+        if seen == Some(now) && core.catalog().is_read() {
+            continue;
+        }
+        // A failure is logged where it happens, leaves the catalog unread, and is tried again with the next tick.
+        if core.reload_everything().await.is_ok() {
+            seen = Some(now);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What `keyward` can be told on the command line.
+
+mod bootstrap;
+mod check;
+mod demo;
+mod master_key;
+mod serve;
+
+use std::{io::BufRead, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Flags, Source};
+
+/// Keeps the API keys of an LLM platform: vault, agent keys, gateway, verification.
+#[derive(Debug, Parser)]
+#[command(name = "keyward", version, about)]
+pub struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run Keyward (the default)
+    Serve {
+        /// Try it: throw-away data, a built-in provider, one key of each kind
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Make the first member without the console, and a management token where one is named
+    Bootstrap {
+        /// The first member's e-mail
+        #[arg(long)]
+        email: String,
+        /// Read the password from standard input, one line
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        /// Also make a management token of this name
+        #[arg(long)]
+        token_name: Option<String>,
+    },
+    /// Say what is wrong with configuration, master key and database
+    Check,
+    /// Work with master keys
+    MasterKey {
+        #[command(subcommand)]
+        command: MasterKeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MasterKeyCommand {
+    /// Print a fresh master key: 32 random bytes in base64
+    New,
+}
+
+/// Why a command failed; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// A failure, from anything that has a text for people.
+pub fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure(error.to_string())
+}
+
+/// Carries out a command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+pub fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(why)) => {
+            eprintln!("keyward: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    if let Some(Command::MasterKey { command: MasterKeyCommand::New }) = cli.command {
+        return master_key::new();
+    }
+    let source = Source::new(&cli.flags, std::env::vars_os()).map_err(failed)?;
+    let demo = matches!(cli.command, Some(Command::Serve { demo: true }));
+    start_log(&source, demo)?;
+    protect_memory();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    if demo {
+        return runtime.block_on(demo::run(&source));
+    }
+    let config = Config::load(&source).map_err(failed)?;
+    match cli.command {
+        None | Some(Command::Serve { .. }) => runtime.block_on(serve::run(config)),
+        Some(Command::Bootstrap { email, token_name, .. }) => {
+            runtime.block_on(bootstrap::run(config, &email, token_name.as_deref()))
+        }
+        Some(Command::Check) => runtime.block_on(check::run(config)),
+        Some(Command::MasterKey { .. }) => Ok(()),
+    }
+}
+
+fn start_log(source: &Source, demo: bool) -> Result<(), Failure> {
+    let default = if demo { "warn" } else { "info" };
+    let filter = source
+        .parsed("log", default, |text| {
+            text.parse::<tracing_subscriber::EnvFilter>()
+                .map_err(|_| "a log filter, for example info or keyward=trace".to_owned())
+        })
+        .map_err(failed)?;
+    let format = source
+        .parsed("log_format", "text", |text| match text {
+            "text" => Ok(false),
+            "json" => Ok(true),
+            _ => Err("text or json".to_owned()),
+        })
+        .map_err(failed)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if format { log.json().try_init() } else { log.with_ansi(false).try_init() };
+    started.map_err(failed)
+}
+
+/// No core dumps and no attaching debugger, before any secret is in memory.
+fn protect_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be switched off");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the process cannot be made undumpable");
+    }
+}
+
+/// One line from standard input, without its end.
+fn read_line() -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::new());
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure(format!("cannot read the password: {error}")))?;
+    let kept = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(kept);
+    Ok(line)
+}

@@ -1,0 +1,179 @@
+//! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
+
+mod source;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use source::{ConfigError, Flags, Source};
+use url::Url;
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens, and under which names it is reached.
+    pub web: WebConfig,
+    /// Where it keeps its data.
+    pub storage: StorageConfig,
+    /// How it calls providers.
+    pub upstream: UpstreamConfig,
+    /// The longest life of an agent key, in days; also the default.
+    pub agent_key_max_days: i64,
+}
+
+/// Where Keyward listens, and under which names it is reached.
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// The address of gateway, verification, console and management API.
+    pub listen: SocketAddr,
+    /// The URL people and agents reach it under, without a trailing slash.
+    pub public_url: Url,
+    /// Host names, beside the public URL's, that the console answers to.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl WebConfig {
+    /// Whether the public URL is on this machine only.
+    pub fn is_loopback(&self) -> bool {
+        match self.public_url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        }
+    }
+
+    /// Takes in the address that was bound, where port 0 asked for any.
+    pub fn set_bound(&mut self, bound: SocketAddr) {
+        if self.public_url.port() == Some(0) {
+            // An http URL with a host takes any port.
+            self.public_url.set_port(Some(bound.port())).unwrap_or_default();
+        }
+        self.listen = bound;
+    }
+
+    /// Whether `host` (with or without a port) is a name that console and `/metrics` answer to: an IP literal,
+    /// `localhost`, the public URL's host, or one of `allowed_hosts`.
+    pub fn serves(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host.as_str(),
+        };
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<std::net::IpAddr>().is_ok()
+            || name == "localhost"
+            || self.public_url.host_str() == Some(name)
+            || self.allowed_hosts.iter().any(|allowed| allowed == name || *allowed == host)
+    }
+
+    /// The public URL as text, without a trailing slash.
+    pub fn base(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+}
+
+/// Where Keyward keeps its data.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// `sqlite:PATH` or `postgres://…`.
+    pub database_url: String,
+    /// The file that holds the master key.
+    pub master_key_file: PathBuf,
+    /// Whether a missing master key may be made: only where nobody named the file.
+    pub may_make_master_key: bool,
+}
+
+/// How Keyward calls providers.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Whether a base URL may be plain http or a private address.
+    pub allow_private: bool,
+    /// How long a provider may take until its answer's head is there.
+    pub head_timeout: Duration,
+    /// How long a provider may stay silent in the middle of an answer.
+    pub idle_timeout: Duration,
+}
+
+impl Config {
+    /// Reads every setting.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the setting, what is wrong with it and what it may be.
+    pub fn load(source: &Source) -> Result<Config, ConfigError> {
+        let listen: SocketAddr = source.parsed("listen", "127.0.0.1:8080", |text| {
+            text.parse().map_err(|_| "an address and a port, for example 127.0.0.1:8080".to_owned())
+        })?;
+        let public_url = source.parsed("public_url", &format!("http://{listen}"), parse_public_url)?;
+        let data_dir = PathBuf::from(source.text("data_dir", "./keyward-data")?);
+        let database_url = match source.secret("database_url")? {
+            Some(url) => url,
+            None => format!("sqlite:{}", data_dir.join("keyward.db").display()),
+        };
+        let named_key_file = source.optional("master_key_file")?;
+        if named_key_file.is_none() && !database_url.starts_with("sqlite:") {
+            return Err(ConfigError::missing(
+                "master_key_file",
+                "with PostgreSQL the master key is shared by every replica: make one with `keyward master-key new` \
+                 and name its file",
+            ));
+        }
+        let seconds = |text: &str| {
+            text.parse::<u64>()
+                .ok()
+                .filter(|seconds| (1..=86_400).contains(seconds))
+                .map(Duration::from_secs)
+                .ok_or_else(|| "a number of seconds from 1 to 86400".to_owned())
+        };
+        Ok(Config {
+            storage: StorageConfig {
+                may_make_master_key: named_key_file.is_none(),
+                master_key_file: named_key_file.map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+                data_dir,
+                database_url,
+            },
+            upstream: UpstreamConfig {
+                allow_private: source.parsed("allow_private_upstreams", "false", parse_bool)?,
+                head_timeout: source.parsed("upstream_head_timeout_seconds", "600", seconds)?,
+                idle_timeout: source.parsed("upstream_idle_timeout_seconds", "600", seconds)?,
+            },
+            agent_key_max_days: source.parsed("agent_key_max_days", "90", |text| {
+                text.parse::<i64>()
+                    .ok()
+                    .filter(|days| (1..=3650).contains(days))
+                    .ok_or_else(|| "a number of days from 1 to 3650".to_owned())
+            })?,
+            web: WebConfig {
+                listen,
+                public_url,
+                allowed_hosts: source
+                    .text("allowed_hosts", "")?
+                    .split([',', ' '])
+                    .filter(|host| !host.is_empty())
+                    .map(str::to_lowercase)
+                    .collect(),
+            },
+        })
+    }
+}
+
+fn parse_public_url(text: &str) -> Result<Url, String> {
+    let expected = "an http or https URL without a path, for example https://keyward.example.com";
+    let url = Url::parse(text).map_err(|_| expected.to_owned())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    if plain { Ok(url) } else { Err(expected.to_owned()) }
+}
+
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}

@@ -1,0 +1,239 @@
+//! Where a setting comes from: flag, environment, file, default.
+
+use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
+
+use clap::Args;
+
+/// Settings as flags; each has an environment variable `KEYWARD_…` and a key in `keyward.toml` of the same name.
+#[derive(Debug, Default, Clone, Args)]
+pub struct Flags {
+    /// Configuration file [default: keyward.toml in the working directory, if there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Data directory [default: ./keyward-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// sqlite:PATH or postgres://… [default: a file in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// File with the master key [default: master.key in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub master_key_file: Option<String>,
+    /// URL that people and agents reach Keyward under [default: from the listen address]
+    #[arg(long, global = true, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Allow providers on private addresses and plain http [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_private_upstreams: Option<String>,
+    /// Longest life of an agent key in days [default: 90]
+    #[arg(long, global = true, value_name = "DAYS")]
+    pub agent_key_max_days: Option<String>,
+    /// Further host names that the console answers to, separated by commas
+    #[arg(long, global = true, value_name = "HOSTS")]
+    pub allowed_hosts: Option<String>,
+    /// How long a provider may take to start its answer, in seconds [default: 600]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub upstream_head_timeout_seconds: Option<String>,
+    /// How long a provider may stay silent within its answer, in seconds [default: 600]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub upstream_idle_timeout_seconds: Option<String>,
+    /// What to log, for example debug or keyward=trace [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// Every name that may stand in `keyward.toml`.
+const NAMES: [&str; 13] = [
+    "listen",
+    "data_dir",
+    "database_url",
+    "database_url_file",
+    "master_key_file",
+    "public_url",
+    "allow_private_upstreams",
+    "agent_key_max_days",
+    "allowed_hosts",
+    "upstream_head_timeout_seconds",
+    "upstream_idle_timeout_seconds",
+    "log",
+    "log_format",
+];
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct ConfigError {
+    setting: String,
+    problem: String,
+}
+
+impl ConfigError {
+    /// A setting that must be given.
+    pub fn missing(name: &str, why: &str) -> ConfigError {
+        ConfigError { setting: env_name(name), problem: why.to_owned() }
+    }
+}
+
+/// Flags, environment and file, ready to be asked.
+pub struct Source {
+    flags: BTreeMap<&'static str, String>,
+    env: BTreeMap<String, String>,
+    file: toml::Table,
+}
+
+impl Source {
+    /// Reads the file and takes in the flags and the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a file that cannot be read or holds an unknown setting, or a variable that is not UTF-8.
+    pub fn new(flags: &Flags, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Source, ConfigError> {
+        let env = env
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, value)| name.starts_with("KEYWARD_") && !value.is_empty())
+            .map(|(name, value)| match value.into_string() {
+                Ok(value) => Ok((name, value)),
+                Err(_) => Err(ConfigError { setting: name, problem: "is not UTF-8".to_owned() }),
+            })
+            .collect::<Result<_, _>>()?;
+        let flags = [
+            ("config", &flags.config.as_ref().map(|path| path.display().to_string())),
+            ("listen", &flags.listen),
+            ("data_dir", &flags.data_dir),
+            ("database_url", &flags.database_url),
+            ("master_key_file", &flags.master_key_file),
+            ("public_url", &flags.public_url),
+            ("allow_private_upstreams", &flags.allow_private_upstreams),
+            ("agent_key_max_days", &flags.agent_key_max_days),
+            ("allowed_hosts", &flags.allowed_hosts),
+            ("upstream_head_timeout_seconds", &flags.upstream_head_timeout_seconds),
+            ("upstream_idle_timeout_seconds", &flags.upstream_idle_timeout_seconds),
+            ("log", &flags.log),
+            ("log_format", &flags.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .collect();
+        let file = read_file(&config_file(&flags, &env))?;
+        Ok(Source { flags, env, file })
+    }
+
+    /// A setting as text, or its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a value in the file that is not a string, a number or a boolean.
+    pub fn text(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        Ok(self.optional(name)?.unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// A setting as text, if it is set anywhere.
+    ///
+    /// # Errors
+    /// As [`Source::text`].
+    pub fn optional(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        if let Some(value) = self.flags.get(name).or_else(|| self.env.get(&env_name(name))) {
+            return Ok(Some(value.clone()));
+        }
+        match self.file.get(name) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) => Ok(Some(text.clone())),
+            Some(toml::Value::Integer(number)) => Ok(Some(number.to_string())),
+            Some(toml::Value::Boolean(flag)) => Ok(Some(flag.to_string())),
+            Some(toml::Value::Array(items)) => {
+                Ok(Some(items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")))
+            }
+            Some(_) => Err(ConfigError {
+                setting: format!("{name} in keyward.toml"),
+                problem: "must be a string, a number or a boolean".to_owned(),
+            }),
+        }
+    }
+
+    /// A secret setting: given itself, or by the name of a file that holds it (`NAME_FILE`), not both.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where both are set, or the file cannot be read.
+    pub fn secret(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let file_setting = format!("{name}_file");
+        let file = self
+            .env
+            .get(&env_name(&file_setting))
+            .cloned()
+            .or_else(|| self.file.get(&file_setting).and_then(toml::Value::as_str).map(str::to_owned));
+        match (self.optional(name)?, file) {
+            (Some(_), Some(_)) => Err(ConfigError {
+                setting: env_name(name),
+                problem: format!("both it and {} are set; keep one", env_name(&file_setting)),
+            }),
+            (Some(value), None) => Ok(Some(value)),
+            (None, Some(path)) => match fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text.trim_end().to_owned())),
+                Err(error) => Err(ConfigError {
+                    setting: env_name(&file_setting),
+                    problem: format!("cannot read {path}: {error}"),
+                }),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// A setting, parsed; `parse` answers what it may be where it is not that.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting, its value and what it may be.
+    pub fn parsed<T>(
+        &self,
+        name: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let text = self.text(name, default)?;
+        parse(&text)
+            .map_err(|expected| ConfigError { setting: env_name(name), problem: format!("{text:?} is not {expected}") })
+    }
+}
+
+fn env_name(name: &str) -> String {
+    format!("KEYWARD_{}", name.to_uppercase())
+}
+
+fn read_file(path: &ConfigFile) -> Result<toml::Table, ConfigError> {
+    let text = match fs::read_to_string(&path.path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.named => return Ok(toml::Table::new()),
+        Err(error) => {
+            return Err(ConfigError {
+                setting: path.path.display().to_string(),
+                problem: format!("cannot be read: {error}"),
+            });
+        }
+    };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError {
+        setting: path.path.display().to_string(),
+        problem: error.message().to_owned(),
+    })?;
+    match table.keys().find(|key| !NAMES.contains(&key.as_str())) {
+        Some(unknown) => Err(ConfigError {
+            setting: path.path.display().to_string(),
+            problem: format!("there is no setting {unknown:?}; there are {}", NAMES.join(", ")),
+        }),
+        None => Ok(table),
+    }
+}
+
+struct ConfigFile {
+    path: PathBuf,
+    named: bool,
+}
+
+fn config_file(flags: &BTreeMap<&'static str, String>, env: &BTreeMap<String, String>) -> ConfigFile {
+    match flags.get("config").or_else(|| env.get("KEYWARD_CONFIG")) {
+        Some(path) => ConfigFile { path: PathBuf::from(path), named: true },
+        None => ConfigFile { path: PathBuf::from("keyward.toml"), named: false },
+    }
+}

@@ -1,0 +1,388 @@
+//! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
+
+use std::sync::Arc;
+
+use store::{
+    Handle, Listing, SortValue, Store,
+    agent_keys::{AgentKey, AgentKeySort, AgentSecretRow, StatusFilter},
+};
+use tokio_util::sync::CancellationToken;
+use vault::{AgentSecret, Token, TokenKind};
+use zeroize::Zeroizing;
+
+use super::{
+    Core,
+    actor::Actor,
+    audit::{ChangeTarget, Changes, record},
+    clock::{DAY_MS, rfc3339},
+    general_keys::{check_version, name_error},
+    idempotency::{Idempotency, Outcome},
+    ids,
+    key_cache::{CachedKey, UseMark},
+    meter::Used,
+    name::Name,
+    paging::{self, ListQuery, Page, Sorts},
+};
+use crate::error::{Code, Error, Result};
+
+const SORTS: Sorts<AgentKeySort> = Sorts {
+    all: &[
+        ("expires_at", AgentKeySort::ExpiresAt, false),
+        ("name", AgentKeySort::Name, true),
+        ("created_at", AgentKeySort::CreatedAt, false),
+        ("last_used_at", AgentKeySort::LastUsedAt, false),
+    ],
+    default_descending: false,
+};
+
+/// What a key is good for at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Valid and usable.
+    Active,
+    /// Past its expiry, for good.
+    Expired,
+    /// Switched off, for now.
+    Disabled,
+}
+
+impl Status {
+    /// The status of a key at `now`.
+    pub fn of(key: &AgentKey, now: i64) -> Status {
+        if key.expires_at <= now {
+            Status::Expired
+        } else if key.disabled_at > 0 {
+            Status::Disabled
+        } else {
+            Status::Active
+        }
+    }
+
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Expired => "expired",
+            Status::Disabled => "disabled",
+        }
+    }
+
+    /// Parses the word.
+    pub fn parse(text: &str) -> Option<Status> {
+        [Status::Active, Status::Expired, Status::Disabled].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A new key with its secret, which nobody can read again.
+pub struct Created {
+    /// The key.
+    pub key: AgentKey,
+    /// Its secret.
+    pub secret: Zeroizing<String>,
+}
+
+/// Creates a key that ends after `expires_in_days`, or after the policy's maximum.
+///
+/// # Errors
+/// A refused name or number of days, a name that is taken, a storage failure.
+pub async fn create(
+    core: &Core,
+    actor: &Actor,
+    name: &str,
+    expires_in_days: Option<i64>,
+    idempotency: Option<&Idempotency>,
+) -> Result<Outcome<Created>> {
+    let name = Name::parse(name)?;
+    let max = core.agent_key_max_days;
+    let days = expires_in_days.unwrap_or(max);
+    if !(1..=max).contains(&days) {
+        return Err(Error::field("expires_in_days", format!("must be from 1 to {max}, the policy's maximum")));
+    }
+    let now = core.clock.now_ms();
+    let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
+    let digest = core.store.keyring().digest(secret.token().sha256());
+    let key = AgentKey {
+        id: ids::mint("ak", now, &core.entropy)?,
+        name: name.text,
+        name_key: name.key,
+        masked_secret: secret.mask(),
+        member_id: actor.member_id.clone(),
+        created_by_id: actor.id.clone(),
+        created_by_name: actor.name.clone(),
+        limits: String::from("{}"),
+        created_at: now,
+        expires_at: now + days * DAY_MS,
+        disabled_at: 0,
+        version: 1,
+        mac: String::new(),
+        last_used_at: 0,
+    };
+    let row = AgentSecretRow {
+        id: ids::mint("as", now, &core.entropy)?,
+        agent_key_id: key.id.clone(),
+        pepper_id: digest.pepper,
+        digest: digest.value,
+        created_at: now,
+        ends_at: 0,
+        version: 1,
+        mac: String::new(),
+    };
+    let mut tx = core.store.write().await?;
+    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
+        return Ok(Outcome::Replay(id));
+    }
+    store::agent_keys::insert(&mut tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
+    Idempotency::note(idempotency, &mut tx, &key.id, now).await?;
+    let changes =
+        Changes::default().field("name", (), key.name.as_str()).field("expires_at", (), rfc3339(key.expires_at));
+    record(&mut tx, actor, now, "agent_key.create", target(&key), changes).await?;
+    tx.commit().await?;
+    Ok(Outcome::Done(Created { key, secret: secret.expose_once() }))
+}
+
+/// The key with this id.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get(core: &Core, id: &str) -> Result<AgentKey> {
+    found(&mut core.store.read().await?, id).await
+}
+
+/// A page of keys.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list(core: &Core, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
+    let status = match status {
+        None | Some("") => "",
+        Some(text) => Status::parse(text)
+            .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
+            .as_str(),
+    };
+    let keyring = core.store.keyring();
+    let (listing, scope) = paging::listing(query, "agent_keys", &SORTS, keyring)?;
+    let filter = StatusFilter { status, now: core.clock.now_ms() };
+    let mut db = core.store.read().await?;
+    let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
+    let counted = store::agent_keys::count(&mut db, &listing, filter).await?;
+    Ok(paging::page(keys, listing.limit, counted, &scope, keyring, |key| place(key, &listing)))
+}
+
+/// Renames a key.
+///
+/// # Errors
+/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused name; [`Code::NotFound`].
+pub async fn rename(
+    core: &Core,
+    actor: &Actor,
+    id: &str,
+    version: Option<i64>,
+    name: Option<&str>,
+) -> Result<AgentKey> {
+    let name = name.map(Name::parse).transpose()?;
+    change(core, actor, id, version, "agent_key.edit", |key, _now| {
+        if let Some(name) = name {
+            (key.name, key.name_key) = (name.text, name.key);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Switches a key off, at once and with its open streams, or on again. An expired key cannot be revived.
+///
+/// # Errors
+/// [`Code::ValidationFailed`] for an expired key; [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn set_disabled(
+    core: &Core,
+    actor: &Actor,
+    id: &str,
+    version: Option<i64>,
+    disabled: bool,
+) -> Result<AgentKey> {
+    let action = if disabled { "agent_key.disable" } else { "agent_key.enable" };
+    change(core, actor, id, version, action, |key, now| {
+        if key.expires_at <= now {
+            return Err(Error::new(
+                Code::ValidationFailed,
+                format!("{} has expired and cannot be switched on or off; create a new key", key.name),
+            ));
+        }
+        match (disabled, key.disabled_at > 0) {
+            (true, false) => key.disabled_at = now,
+            (false, true) => key.disabled_at = 0,
+            _ => {}
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Deletes a key. Its next call is refused, and its open streams end.
+///
+/// # Errors
+/// [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<()> {
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let key = found(&mut tx, id).await?;
+    check_version(key.version, version)?;
+    store::agent_keys::delete(&mut tx, id).await?;
+    let changes = Changes::default().field("name", key.name.as_str(), ());
+    record(&mut tx, actor, now, "agent_key.delete", target(&key), changes).await?;
+    let committed = tx.commit().await;
+    // Also where the commit failed: it may have happened all the same, and forgetting is always safe.
+    core.keys.forget(id, true);
+    Ok(committed?)
+}
+
+async fn change(
+    core: &Core,
+    actor: &Actor,
+    id: &str,
+    version: Option<i64>,
+    action: &str,
+    apply: impl FnOnce(&mut AgentKey, i64) -> Result<()>,
+) -> Result<AgentKey> {
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let before = found(&mut tx, id).await?;
+    check_version(before.version, version)?;
+    let mut key = before.clone();
+    apply(&mut key, now)?;
+    let changes = Changes::default().field("name", before.name.as_str(), key.name.as_str()).field(
+        "disabled",
+        before.disabled_at > 0,
+        key.disabled_at > 0,
+    );
+    if changes.is_empty() {
+        return Ok(before);
+    }
+    key.version += 1;
+    store::agent_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
+    record(&mut tx, actor, now, action, target(&key), changes).await?;
+    let committed = tx.commit().await;
+    core.keys.forget(id, key.disabled_at > 0);
+    committed?;
+    Ok(key)
+}
+
+/// Decides about a presented secret: from memory, or from the database where it was not used lately. Never says that
+/// a key is bad when the database could not tell.
+///
+/// # Errors
+/// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`]; [`Code::StorageUnavailable`].
+pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+    let key = match core.keys.get(token.sha256()) {
+        Some(key) => key,
+        None => look_up(core, token).await?,
+    };
+    let now = core.clock.now_ms();
+    if key.ends_at <= now {
+        return Err(refused(
+            Code::ExpiredApiKey,
+            &key,
+            format!("the agent key {:?} expired on {}; create a new one in Keyward", key.name, rfc3339(key.ends_at)),
+        ));
+    }
+    if key.disabled {
+        return Err(refused(
+            Code::DisabledApiKey,
+            &key,
+            format!("the agent key {:?} is disabled; an administrator of Keyward can enable it", key.name),
+        ));
+    }
+    core.meter.touch(Used::AgentKey, &key.used, now);
+    Ok(key)
+}
+
+fn refused(code: Code, key: &CachedKey, detail: String) -> Error {
+    tracing::info!(reason = code.as_str(), agent_key = %key.id, "agent key refused");
+    Error::new(code, detail)
+}
+
+/// Asks the database, in the runtime that owns its connections.
+async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+    if token.kind() != TokenKind::Agent {
+        return Err(Error::new(
+            Code::InvalidApiKey,
+            "this is a management token, which is for /api/v1; agents authenticate with an agent key (kw_…)",
+        ));
+    }
+    let sha256 = *token.sha256();
+    let owner = Arc::clone(core);
+    let task = core.control.spawn(async move {
+        let generation = owner.keys.generation();
+        let found = find(&owner.store, &sha256).await?;
+        if let Some(key) = &found {
+            owner.keys.fill(sha256, Arc::clone(key), generation);
+        }
+        Ok(found)
+    });
+    let found = task.await.unwrap_or_else(|error| {
+        Err(Error::new(Code::StorageUnavailable, "the key cannot be looked up at the moment; try again")
+            .with_cause(error))
+    })?;
+    found.ok_or_else(|| {
+        tracing::info!(reason = "unknown", "agent key refused");
+        Error::new(Code::InvalidApiKey, "there is no such agent key; it may have been deleted")
+    })
+}
+
+async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Arc<CachedKey>>> {
+    let mut db = store.read().await?;
+    for digest in store.keyring().digests(sha256) {
+        let secret = match store::agent_keys::find_secret(&mut db, &digest.value).await {
+            // Somebody altered the row: that is a bad key, told in the log, and no outage.
+            Err(store::StoreError::Tampered { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Some(secret) = secret else { continue };
+        let key = match store::agent_keys::get(&mut db, &secret.agent_key_id).await {
+            Err(store::StoreError::Tampered { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Some(key) = key else { continue };
+        if secret.pepper_id != digest.pepper {
+            tracing::error!(agent_key = %key.id, "agent key refused: its digest and its pepper do not belong together");
+            return Ok(None);
+        }
+        return Ok(Some(Arc::new(cached(key, &secret))));
+    }
+    Ok(None)
+}
+
+fn cached(key: AgentKey, secret: &AgentSecretRow) -> CachedKey {
+    let id: Arc<str> = key.id.into();
+    CachedKey {
+        used: Arc::new(UseMark::new(Arc::clone(&id))),
+        id,
+        name: key.name,
+        member_id: key.member_id.into(),
+        created_by: key.created_by_name,
+        ends_at: match secret.ends_at {
+            0 => key.expires_at,
+            ends_at => ends_at.min(key.expires_at),
+        },
+        disabled: key.disabled_at > 0,
+        revoked: CancellationToken::new(),
+    }
+}
+
+async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
+    store::agent_keys::get(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
+}
+
+fn target(key: &AgentKey) -> ChangeTarget<'_> {
+    ChangeTarget { kind: "agent_key", id: &key.id, name: &key.name }
+}
+
+fn place(key: &AgentKey, listing: &Listing<AgentKeySort>) -> (SortValue, String) {
+    let value = match listing.sort {
+        AgentKeySort::Name => SortValue::Text(key.name_key.clone()),
+        AgentKeySort::CreatedAt => SortValue::Int(key.created_at),
+        AgentKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
+        AgentKeySort::ExpiresAt => SortValue::Int(key.expires_at),
+    };
+    (value, key.id.clone())
+}

@@ -1,0 +1,72 @@
+//! Audit events, as they are asked for.
+
+use store::{
+    SortValue,
+    audit::{Event, EventFilter},
+};
+
+use super::{
+    Core,
+    paging::{self, DEFAULT_LIMIT, MAX_LIMIT, Page},
+};
+use crate::error::{Error, Result};
+
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// Part of the target's or the actor's name.
+    pub search: Option<String>,
+    /// An action.
+    pub action: Option<String>,
+    /// Who did it, by id.
+    pub actor_id: Option<String>,
+    /// What it was done to, by id.
+    pub target_id: Option<String>,
+    /// `-seq`, the only order.
+    pub sort: Option<String>,
+    /// Rows a page.
+    pub limit: Option<i64>,
+    /// Where to go on.
+    pub cursor: Option<String>,
+}
+
+/// A page of events, newest first.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
+    const SCOPE: &str = "audit_events:-seq";
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Error::parameter("limit", format!("must be from 1 to {MAX_LIMIT}")));
+    }
+    if !matches!(query.sort.as_deref(), None | Some("" | "-seq")) {
+        return Err(Error::parameter("sort", "must be -seq, the newest first"));
+    }
+    let keyring = core.store.keyring();
+    let before = match query.cursor.as_deref() {
+        None | Some("") => i64::MAX,
+        Some(cursor) => match paging::decode_cursor(cursor, SCOPE, false, keyring)? {
+            (SortValue::Int(seq), _) => seq,
+            (SortValue::Text(_), _) => i64::MAX,
+        },
+    };
+    let text = |value: &Option<String>| value.as_deref().unwrap_or_default().trim().to_owned();
+    let filter = EventFilter {
+        search: text(&query.search),
+        action: text(&query.action),
+        actor_id: text(&query.actor_id),
+        target_id: text(&query.target_id),
+        before,
+        limit: limit + 1,
+    };
+    if filter.search.chars().count() > 1000 {
+        return Err(Error::parameter("search", "must have at most 1000 characters"));
+    }
+    let mut db = core.store.read().await?;
+    let events = store::audit::list(&mut db, &filter).await?;
+    let counted = store::audit::count(&mut db, &filter).await?;
+    Ok(paging::page(events, limit + 1, counted, SCOPE, keyring, |event| {
+        (SortValue::Int(event.seq), event.seq.to_string())
+    }))
+}

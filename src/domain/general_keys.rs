@@ -1,0 +1,326 @@
+//! General keys: credentials of providers, stored sealed, never read back.
+
+use store::{
+    Handle, Listing, SortValue,
+    general_keys::{GeneralKey, GeneralKeySort},
+};
+use vault::{Binding, ProviderValue};
+
+use super::{
+    Core,
+    actor::Actor,
+    audit::{ChangeTarget, Changes, record},
+    idempotency::{Idempotency, Outcome},
+    ids,
+    links::{self, LinkedTo},
+    name::Name,
+    paging::{self, ListQuery, Page, Sorts},
+    providers,
+};
+use crate::{
+    egress::Credential,
+    error::{Code, Error, Result},
+};
+
+const KIND: &str = "general_key";
+const SORTS: Sorts<GeneralKeySort> = Sorts {
+    all: &[
+        ("name", GeneralKeySort::Name, true),
+        ("created_at", GeneralKeySort::CreatedAt, false),
+        ("updated_at", GeneralKeySort::UpdatedAt, false),
+        ("last_used_at", GeneralKeySort::LastUsedAt, false),
+    ],
+    default_descending: false,
+};
+
+/// A general key with what it is linked to.
+#[derive(Debug, Clone)]
+pub struct GeneralKeyView {
+    /// The key.
+    pub key: GeneralKey,
+    /// Its links.
+    pub linked_to: Vec<LinkedTo>,
+}
+
+/// What a provider said to 'test key'.
+#[derive(Debug, Clone)]
+pub struct TestResult {
+    /// Whether it took the key.
+    pub ok: bool,
+    /// Its status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// Its own words, or why there is no answer.
+    pub detail: String,
+}
+
+/// Creates a key.
+///
+/// # Errors
+/// A refused name or value, a name that is taken, a storage failure.
+pub async fn create(
+    core: &Core,
+    actor: &Actor,
+    name: &str,
+    value: String,
+    idempotency: Option<&Idempotency>,
+) -> Result<Outcome<GeneralKeyView>> {
+    let name = Name::parse(name)?;
+    let value = parse_value(value)?;
+    let now = core.clock.now_ms();
+    let key = GeneralKey {
+        id: ids::mint("gk", now, &core.entropy)?,
+        name: name.text,
+        name_key: name.key,
+        masked_value: value.mask(),
+        value_entered_by: actor.member_id.clone(),
+        created_by_id: actor.id.clone(),
+        created_by_name: actor.name.clone(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        mac: String::new(),
+        last_used_at: 0,
+    };
+    let mut tx = core.store.write().await?;
+    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
+        return Ok(Outcome::Replay(id));
+    }
+    store::general_keys::insert(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
+    links::seal_copy(core, &mut tx, &key.id, None, &value).await?;
+    Idempotency::note(idempotency, &mut tx, &key.id, now).await?;
+    let changes = Changes::default().field("name", (), key.name.as_str()).secret("value");
+    record(&mut tx, actor, now, "general_key.create", target(&key), changes).await?;
+    tx.commit().await?;
+    Ok(Outcome::Done(GeneralKeyView { key, linked_to: Vec::new() }))
+}
+
+/// The key with this id.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get(core: &Core, id: &str) -> Result<GeneralKeyView> {
+    let mut db = core.store.read().await?;
+    let key = found(&mut db, id).await?;
+    let linked_to = links::linked_to(&mut db, id).await?;
+    Ok(GeneralKeyView { key, linked_to })
+}
+
+/// A page of keys.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<GeneralKeyView>> {
+    let keyring = core.store.keyring();
+    let (listing, scope) = paging::listing(query, "general_keys", &SORTS, keyring)?;
+    let mut db = core.store.read().await?;
+    let mut views = Vec::new();
+    for key in store::general_keys::list(&mut db, &listing).await? {
+        let linked_to = links::linked_to(&mut db, &key.id).await?;
+        views.push(GeneralKeyView { key, linked_to });
+    }
+    let counted = store::general_keys::count(&mut db, &listing).await?;
+    Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.key, &listing)))
+}
+
+/// What an edit changes.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new value.
+    pub value: Option<String>,
+}
+
+/// Edits a key. A new value replaces the old one everywhere the key is linked, and nowhere else.
+///
+/// # Errors
+/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused field; [`Code::NotFound`].
+pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<GeneralKeyView> {
+    let name = edit.name.as_deref().map(Name::parse).transpose()?;
+    let value = edit.value.map(parse_value).transpose()?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let before = found(&mut tx, id).await?;
+    check_version(before.version, version)?;
+    let mut key = before.clone();
+    let mut changes = Changes::default();
+    if let Some(name) = name {
+        changes = changes.field("name", before.name.as_str(), name.text.as_str());
+        (key.name, key.name_key) = (name.text, name.key);
+    }
+    if let Some(value) = &value {
+        changes = changes.secret("value");
+        key.masked_value = value.mask();
+        key.value_entered_by = actor.member_id.clone();
+        reseal(core, &mut tx, id, value).await?;
+    }
+    let linked_to = links::linked_to(&mut tx, id).await?;
+    if changes.is_empty() {
+        return Ok(GeneralKeyView { key: before, linked_to });
+    }
+    key.updated_at = now;
+    key.version += 1;
+    store::general_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
+    record(&mut tx, actor, now, "general_key.edit", target(&key), changes).await?;
+    tx.commit().await?;
+    core.reload().await?;
+    Ok(GeneralKeyView { key, linked_to })
+}
+
+/// Deletes a key; one that is linked only with `force`, which unlinks it.
+///
+/// # Errors
+/// [`Code::Linked`] with the links; [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, force: bool) -> Result<()> {
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let key = found(&mut tx, id).await?;
+    check_version(key.version, version)?;
+    let linked_to = links::linked_to(&mut tx, id).await?;
+    if !linked_to.is_empty() && !force {
+        let names: Vec<_> = linked_to.iter().map(|link| format!("{} {}", link.kind, link.name)).collect();
+        let mut error = Error::new(
+            Code::Linked,
+            format!(
+                "{} is linked to {}, which would stop working; unlink it there, or delete it with ?force=true",
+                key.name,
+                names.join(", ")
+            ),
+        );
+        error.extension = Some(("linked_to", serde_json::to_value(&linked_to).unwrap_or_default()));
+        return Err(error);
+    }
+    store::links::delete_of_general_key(&mut tx, id).await?;
+    store::general_keys::delete(&mut tx, id).await?;
+    let changes = linked_to.iter().fold(Changes::default().field("name", key.name.as_str(), ()), |changes, link| {
+        changes.field(&format!("link of {} {}", link.kind, link.name), key.name.as_str(), ())
+    });
+    record(&mut tx, actor, now, "general_key.delete", target(&key), changes).await?;
+    tx.commit().await?;
+    core.reload().await
+}
+
+/// Makes the provider's cheapest authenticated call with the key: at the provider that `provider_id` names, or else at
+/// the first one it is linked to.
+///
+/// # Errors
+/// [`Code::NotFound`]; a refused `provider_id`; [`Code::OriginNotBound`] where the value may not go there.
+pub async fn test(core: &Core, id: &str, provider_id: Option<&str>) -> Result<TestResult> {
+    let mut db = core.store.read().await?;
+    let key = found(&mut db, id).await?;
+    let provider_id = match provider_id {
+        Some(provider_id) => provider_id.to_owned(),
+        None => first_provider(&mut db, &key).await?,
+    };
+    let provider = store::providers::get(&mut db, &provider_id)
+        .await?
+        .ok_or_else(|| Error::field("provider_id", format!("there is no provider {provider_id}")))?;
+    let (kind, where_to) = providers::target_of(core, &provider)?;
+    let copies = store::general_keys::copies(&mut db, id).await?;
+    let binding = where_to.binding();
+    let copy = copies.iter().find(|copy| copy.binding == binding.canonical()).ok_or_else(|| {
+        Error::new(
+            Code::OriginNotBound,
+            format!("the value of {} was not saved for {}; link it there first", key.name, binding.origin()),
+        )
+    })?;
+    drop(db);
+    let secret = core.store.keyring().open_bound(&super::catalog::sealed_place(copy), binding, &copy.sealed).map_err(
+        |error| {
+            Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
+                .with_cause(error)
+        },
+    )?;
+    let auth = kind.native_auth();
+    let credential = Credential { secret: &secret, header: auth.header_name(), prefix: auth.prefix() };
+    Ok(super::providers::check_key(core, kind, &where_to, credential).await)
+}
+
+async fn first_provider(db: &mut impl Handle, key: &GeneralKey) -> Result<String> {
+    let unlinked = || {
+        Error::field("provider_id", format!("{} is not linked to anything; link it, or say where to test it", key.name))
+    };
+    let link = store::links::of_general_key(db, &key.id).await?.into_iter().next().ok_or_else(unlinked)?;
+    if link.target_kind == "provider" {
+        return Ok(link.target_id);
+    }
+    let model = store::models::get(db, &link.target_id).await?.ok_or_else(unlinked)?;
+    Ok(model.provider_id)
+}
+
+/// Seals a new value for every place the key is linked to now, instead of the old one.
+async fn reseal(core: &Core, tx: &mut store::Write, id: &str, value: &ProviderValue) -> Result<()> {
+    let mut bindings: Vec<Binding> = Vec::new();
+    for link in store::links::of_general_key(tx, id).await? {
+        let provider_id = if link.target_kind == "provider" {
+            Some(link.target_id)
+        } else {
+            store::models::get(tx, &link.target_id).await?.map(|model| model.provider_id)
+        };
+        let Some(provider_id) = provider_id else { continue };
+        if let Some(provider) = store::providers::get(tx, &provider_id).await? {
+            let (_, target) = providers::target_of(core, &provider)?;
+            if !bindings.contains(target.binding()) {
+                bindings.push(target.binding().clone());
+            }
+        }
+    }
+    for copy in store::general_keys::copies(tx, id).await? {
+        store::general_keys::delete_copy(tx, &copy.id).await?;
+    }
+    if bindings.is_empty() {
+        return links::seal_copy(core, tx, id, None, value).await;
+    }
+    for binding in &bindings {
+        links::seal_copy(core, tx, id, Some(binding), value).await?;
+    }
+    Ok(())
+}
+
+fn parse_value(value: String) -> Result<ProviderValue> {
+    ProviderValue::parse(value).map_err(|error| Error::field("value", error.to_string()))
+}
+
+async fn found(db: &mut impl Handle, id: &str) -> Result<GeneralKey> {
+    store::general_keys::get(db, id).await?.ok_or_else(|| Error::not_found("general key", id))
+}
+
+fn target(key: &GeneralKey) -> ChangeTarget<'_> {
+    ChangeTarget { kind: KIND, id: &key.id, name: &key.name }
+}
+
+fn place(key: &GeneralKey, listing: &Listing<GeneralKeySort>) -> (SortValue, String) {
+    let value = match listing.sort {
+        GeneralKeySort::Name => SortValue::Text(key.name_key.clone()),
+        GeneralKeySort::CreatedAt => SortValue::Int(key.created_at),
+        GeneralKeySort::UpdatedAt => SortValue::Int(key.updated_at),
+        GeneralKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
+    };
+    (value, key.id.clone())
+}
+
+/// Refuses an edit of a version that is no longer there.
+///
+/// # Errors
+/// [`Code::VersionMismatch`].
+pub(super) fn check_version(current: i64, expected: Option<i64>) -> Result<()> {
+    match expected {
+        Some(expected) if expected != current => Err(Error::new(
+            Code::VersionMismatch,
+            format!("it was changed since you read it (now \"{current}\", not \"{expected}\"); read it again"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A storage error of an insert or update, where a taken name is told as such.
+pub(super) fn name_error(error: store::StoreError, name: &str) -> Error {
+    match error {
+        store::StoreError::Taken(_) => {
+            let mut taken = Error::field("name", format!("{name:?} is taken, ignoring case; choose another name"));
+            taken.code = Code::NameTaken;
+            taken
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The installation: its master key, its keys, its first start.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use store::{Db, Store};
+use vault::{Entropy, Keyring, MasterKey};
+
+use super::{clock::Clock, ids};
+use crate::config::StorageConfig;
+
+/// Why an installation cannot be opened; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InstallationError(String);
+
+impl InstallationError {
+    fn new(text: impl Into<String>) -> InstallationError {
+        InstallationError(text.into())
+    }
+}
+
+/// Opens the database and its keyring; a new database gets its keys here.
+///
+/// # Errors
+/// [`InstallationError`]. A master key that is missing, wrong or readable by others is never overwritten.
+pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, InstallationError> {
+    make_data_dir(&config.data_dir)?;
+    let db = Db::open(&config.database_url).await.map_err(|error| {
+        InstallationError::new(format!("cannot open the database {}: {error}", without_password(&config.database_url)))
+    })?;
+    let found = store::installation::find(&db).await.map_err(storage)?;
+    let keyring = match found {
+        Some((installation, keys)) => {
+            let master = read_master_key(&config.master_key_file)?;
+            Keyring::open(&master, &installation.id, &keys, &installation.check_value).map_err(|error| {
+                InstallationError::new(format!("{error} (read from {})", config.master_key_file.display()))
+            })?
+        }
+        None => {
+            let master = first_master_key(config, entropy)?;
+            create(&db, &master, entropy).await?
+        }
+    };
+    Ok(Store::new(db, Arc::new(keyring)))
+}
+
+async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Keyring, InstallationError> {
+    let now = Clock.now_ms();
+    let failed = |error: vault::VaultError| InstallationError::new(error.to_string());
+    let id = ids::mint("in", now, entropy).map_err(failed)?;
+    let (keyring, keys, check) = Keyring::create(master, &id, entropy).map_err(failed)?;
+    store::installation::create(db, &id, &check, &keys, now).await.map_err(storage)?;
+    Ok(keyring)
+}
+
+fn storage(error: store::StoreError) -> InstallationError {
+    InstallationError::new(format!("{error}; check the disk, its permissions and other users of the database"))
+}
+
+/// A database URL that may be shown.
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // A URL with a password has a host, so this cannot fail; and if it did, nothing is shown.
+            if parsed.set_password(Some("***")).is_ok() { parsed.to_string() } else { String::from("postgres://…") }
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Makes the data directory with mode 0700.
+///
+/// # Errors
+/// [`InstallationError`].
+pub fn make_data_dir(dir: &Path) -> Result<(), InstallationError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+        .map_err(|error| InstallationError::new(format!("cannot make the data directory {}: {error}", dir.display())))
+}
+
+/// Reads the master key.
+///
+/// # Errors
+/// [`InstallationError`] where it is missing, readable by others, or not 32 bytes in base64.
+pub fn read_master_key(path: &Path) -> Result<MasterKey, InstallationError> {
+    let shown = path.display();
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => InstallationError::new(format!(
+            "the master key {shown} is missing; put back the key this database was made with (without it, the stored \
+             keys cannot be read), or point KEYWARD_MASTER_KEY_FILE at it"
+        )),
+        _ => InstallationError::new(format!("cannot read the master key {shown}: {error}")),
+    })?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(InstallationError::new(format!(
+            "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
+            metadata.mode() & 0o777
+        )));
+    }
+    let text = zeroize::Zeroizing::new(
+        fs::read_to_string(path)
+            .map_err(|error| InstallationError::new(format!("cannot read the master key {shown}: {error}")))?,
+    );
+    MasterKey::parse(&text)
+        .map_err(|error| InstallationError::new(format!("the master key {shown} is no key: {error}")))
+}
+
+/// The master key of a new database: the file that is there, or a new one where nobody named a file.
+fn first_master_key(config: &StorageConfig, entropy: &Entropy) -> Result<MasterKey, InstallationError> {
+    let path = &config.master_key_file;
+    if path.exists() || !config.may_make_master_key {
+        return read_master_key(path);
+    }
+    let key = MasterKey::generate(entropy).map_err(|error| InstallationError::new(error.to_string()))?;
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(key.to_file_text().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    };
+    write()
+        .map_err(|error| InstallationError::new(format!("cannot write the master key {}: {error}", path.display())))?;
+    Ok(key)
+}

@@ -1,0 +1,108 @@
+//! Members: who administers Keyward.
+
+use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
+use store::{Write, members::Member};
+use zeroize::Zeroizing;
+
+use super::{Core, ids, name};
+use crate::error::{Code, Error, Result};
+
+/// The longest password, in bytes.
+pub const MAX_PASSWORD: usize = 1024;
+/// The shortest password, in characters.
+pub const MIN_PASSWORD: usize = 12;
+
+/// Makes the first member, an owner, in a transaction of the caller's.
+///
+/// # Errors
+/// [`Code::Forbidden`] where there is a member, or was one; a refused e-mail.
+pub async fn create_first(
+    core: &Core,
+    tx: &mut Write,
+    email: &str,
+    display_name: &str,
+    password_hash: String,
+) -> Result<Member> {
+    let email = parse_email(email)?;
+    if store::members::count(tx).await? > 0 || store::audit::head(tx).await? > 0 {
+        return Err(Error::new(
+            Code::Forbidden,
+            "this installation has a member already; sign in, or start with an empty data directory",
+        ));
+    }
+    let now = core.clock.now_ms();
+    let member = Member {
+        id: ids::mint("mb", now, &core.entropy)?,
+        email_key: name::fold(&email),
+        name: display_name.to_owned(),
+        email,
+        role: String::from("owner"),
+        password_hash,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        mac: String::new(),
+    };
+    store::members::insert(tx, &member).await?;
+    Ok(member)
+}
+
+/// Whether there is a member.
+///
+/// # Errors
+/// A storage failure.
+pub async fn exist(core: &Core) -> Result<bool> {
+    Ok(store::members::count(&mut core.store.read().await?).await? > 0)
+}
+
+/// An e-mail address, trimmed; only what is plainly none is refused.
+///
+/// # Errors
+/// A refused field `email`.
+pub fn parse_email(text: &str) -> Result<String> {
+    let text = text.trim();
+    let whole = text.len() <= 254
+        && text
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if whole {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::field("email", "must be an e-mail address, for example ada@example.com"))
+    }
+}
+
+/// Hashes a password with Argon2id (19 MiB, t=2, p=1), off the runtime's threads.
+///
+/// # Errors
+/// A refused field `password`: 12 characters to 1 KiB.
+pub async fn hash(core: &Core, password: Zeroizing<String>) -> Result<String> {
+    if password.len() > MAX_PASSWORD {
+        return Err(Error::field("password", format!("must have at most {MAX_PASSWORD} bytes")));
+    }
+    if password.chars().count() < MIN_PASSWORD {
+        return Err(Error::field("password", format!("must have at least {MIN_PASSWORD} characters")));
+    }
+    let mut salt = [0_u8; 16];
+    core.entropy.fill(&mut salt)?;
+    off_thread(move || {
+        let hash = hasher().hash_password_with_salt(password.as_bytes(), &salt);
+        hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+fn hasher() -> Argon2<'static> {
+    // The second of OWASP's recommended settings for Argon2id (Password Storage Cheat Sheet).
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T> {
+    let failed =
+        |cause: String| Error::new(Code::Internal, "the password could not be checked; try again").with_cause(cause);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(failed),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}

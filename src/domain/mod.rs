@@ -1,0 +1,128 @@
+//! The rules, one file per noun. Nothing below this line knows HTTP.
+//!
+//! [`Core`] is what all of them work on: the store, the clock, the randomness, and what is kept in memory so that a
+//! gateway call needs no database: the cache of agent keys and the catalog of providers, models and opened keys.
+
+pub mod actor;
+pub mod agent_keys;
+pub mod audit;
+pub mod audit_events;
+pub mod catalog;
+pub mod clock;
+pub mod first_run;
+pub mod general_keys;
+pub mod idempotency;
+pub mod ids;
+pub mod installation;
+pub mod key_cache;
+pub mod links;
+pub mod management_tokens;
+pub mod members;
+pub mod meter;
+pub mod models;
+pub mod name;
+pub mod paging;
+pub mod providers;
+pub mod usage;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use store::Store;
+use vault::Entropy;
+
+use self::{catalog::Catalog, clock::Clock, key_cache::KeyCache, meter::Meter};
+use crate::{
+    egress::{Egress, Pool},
+    error::Result,
+};
+
+/// What the rules work on. One for each process, shared by all cores.
+pub struct Core {
+    /// All SQL.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// The way out, for 'test key'.
+    pub egress: Arc<Egress>,
+    /// Kept connections of the control runtime.
+    pub pool: Arc<Pool>,
+    /// The longest life of an agent key, in days.
+    pub agent_key_max_days: i64,
+    /// Agent keys that were used lately.
+    pub keys: KeyCache,
+    /// Counts calls and tokens.
+    pub meter: Meter,
+    /// The runtime that owns the database's connections.
+    pub control: tokio::runtime::Handle,
+    catalog: ArcSwap<Catalog>,
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// What a [`Core`] is built from.
+pub struct CoreParts {
+    /// All SQL.
+    pub store: Store,
+    /// The way out.
+    pub egress: Arc<Egress>,
+    /// The longest life of an agent key, in days.
+    pub agent_key_max_days: i64,
+    /// How many cores meter calls.
+    pub cores: usize,
+}
+
+impl Core {
+    /// Builds it, with the catalog still unread: call [`Core::reload`] before the first call. Runs in the runtime
+    /// that is to own the database's connections.
+    pub fn new(parts: CoreParts) -> Core {
+        Core {
+            store: parts.store,
+            clock: Clock,
+            entropy: Entropy::system(),
+            egress: parts.egress,
+            pool: Arc::new(Pool::default()),
+            agent_key_max_days: parts.agent_key_max_days,
+            keys: KeyCache::default(),
+            meter: Meter::new(parts.cores),
+            control: tokio::runtime::Handle::current(),
+            catalog: ArcSwap::from_pointee(Catalog::unread()),
+            reloading: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The catalog as of now.
+    pub fn catalog(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.catalog.load()
+    }
+
+    /// Reads providers, models, links and general keys again, and swaps the catalog whole. Where that fails, the
+    /// catalog becomes unread: calls get 503 rather than an answer from a state that is gone.
+    ///
+    /// # Errors
+    /// A storage failure; it is logged, and [`Core::reload`] is to be called again.
+    pub async fn reload(&self) -> Result<()> {
+        let _one_at_a_time = self.reloading.lock().await;
+        match catalog::read(self).await {
+            Ok(catalog) => {
+                self.catalog.store(Arc::new(catalog));
+                Ok(())
+            }
+            Err(error) => {
+                error.log("");
+                self.catalog.store(Arc::new(Catalog::unread()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over what another process wrote to the database.
+    ///
+    /// # Errors
+    /// As [`Core::reload`].
+    pub async fn reload_everything(&self) -> Result<()> {
+        self.keys.clear();
+        self.reload().await
+    }
+}

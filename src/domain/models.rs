@@ -1,0 +1,224 @@
+//! Models: what agents name in their calls.
+
+use store::{CatalogSort, Handle, Listing, SortValue, models::Model, providers::Provider};
+
+use super::{
+    Core,
+    actor::Actor,
+    audit::{ChangeTarget, Changes, record},
+    general_keys::{check_version, name_error},
+    idempotency::{Idempotency, Outcome},
+    ids,
+    links::{self, LinkTarget},
+    name::Name,
+    paging::{self, ListQuery, Page},
+    providers::{SORTS, target_of},
+};
+use crate::error::{Error, Result};
+
+/// A model with the key of its own.
+#[derive(Debug, Clone)]
+pub struct ModelView {
+    /// The model.
+    pub model: Model,
+    /// Its own general key's id; `None` where it inherits its provider's.
+    pub general_key_id: Option<String>,
+}
+
+/// What a new model is made of.
+#[derive(Debug, Default)]
+pub struct NewModel {
+    /// As agents name it.
+    pub name: String,
+    /// Its provider.
+    pub provider_id: String,
+    /// As its provider names it; the name where `None`.
+    pub upstream_model: Option<String>,
+    /// A general key of its own.
+    pub general_key_id: Option<String>,
+    /// That key's value, where it was not saved for this origin.
+    pub general_key_value: Option<String>,
+}
+
+/// Creates a model.
+///
+/// # Errors
+/// A refused field, a name that is taken, an origin that is not bound, a storage failure.
+pub async fn create(
+    core: &Core,
+    actor: &Actor,
+    new: NewModel,
+    idempotency: Option<&Idempotency>,
+) -> Result<Outcome<ModelView>> {
+    let name = Name::parse(&new.name)?;
+    let upstream_model = parse_upstream(new.upstream_model.as_deref().unwrap_or(&name.text))?;
+    let value = links::parse_value_again(new.general_key_value)?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
+        return Ok(Outcome::Replay(id));
+    }
+    let provider = provider_of(&mut tx, &new.provider_id).await?;
+    let (_, target) = target_of(core, &provider)?;
+    let model = Model {
+        id: ids::mint("md", now, &core.entropy)?,
+        name: name.text,
+        name_key: name.key,
+        provider_id: provider.id,
+        upstream_model,
+        created_by_id: actor.id.clone(),
+        created_by_name: actor.name.clone(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        mac: String::new(),
+    };
+    store::models::insert(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
+    let at = LinkTarget { kind: "model", id: &model.id, target: &target };
+    links::set(core, &mut tx, &at, new.general_key_id.as_deref(), value.as_ref(), actor).await?;
+    Idempotency::note(idempotency, &mut tx, &model.id, now).await?;
+    let changes = Changes::default()
+        .field("name", (), model.name.as_str())
+        .field("provider_id", (), model.provider_id.as_str())
+        .field("upstream_model", (), model.upstream_model.as_str())
+        .field("general_key_id", (), new.general_key_id.clone());
+    record(&mut tx, actor, now, "model.create", audited(&model), changes).await?;
+    tx.commit().await?;
+    core.reload().await?;
+    Ok(Outcome::Done(ModelView { model, general_key_id: new.general_key_id }))
+}
+
+/// The model with this id.
+///
+/// # Errors
+/// [`Code::NotFound`](crate::error::Code::NotFound); a storage failure.
+pub async fn get(core: &Core, id: &str) -> Result<ModelView> {
+    let mut db = core.store.read().await?;
+    let model = found(&mut db, id).await?;
+    let general_key_id = links::general_key_of(&mut db, id).await?;
+    Ok(ModelView { model, general_key_id })
+}
+
+/// A page of models.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ModelView>> {
+    let keyring = core.store.keyring();
+    let (listing, scope) = paging::listing(query, "models", &SORTS, keyring)?;
+    let mut db = core.store.read().await?;
+    let mut views = Vec::new();
+    for model in store::models::list(&mut db, &listing).await? {
+        let general_key_id = links::general_key_of(&mut db, &model.id).await?;
+        views.push(ModelView { model, general_key_id });
+    }
+    let counted = store::models::count(&mut db, &listing).await?;
+    Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.model, &listing)))
+}
+
+/// What an edit changes; a field that is `None` stays.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<String>,
+    /// Another provider.
+    pub provider_id: Option<String>,
+    /// Another upstream model, or the name.
+    pub upstream_model: Option<Option<String>>,
+    /// Another general key, or none.
+    pub general_key_id: Option<Option<String>>,
+    /// The value of the linked key, where it was not saved for the origin it would go to.
+    pub general_key_value: Option<String>,
+}
+
+/// Edits a model. Whatever would send a stored key to another place needs its value again.
+///
+/// # Errors
+/// A refused field, an origin that is not bound, a version that is no longer there, a model that is not there.
+pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<ModelView> {
+    let value = links::parse_value_again(edit.general_key_value)?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let before = found(&mut tx, id).await?;
+    check_version(before.version, version)?;
+    let linked_before = links::general_key_of(&mut tx, id).await?;
+    let mut model = before.clone();
+    if let Some(name) = &edit.name {
+        let name = Name::parse(name)?;
+        (model.name, model.name_key) = (name.text, name.key);
+    }
+    if let Some(upstream) = &edit.upstream_model {
+        model.upstream_model = parse_upstream(upstream.as_ref().unwrap_or(&model.name))?;
+    }
+    if let Some(provider_id) = edit.provider_id {
+        model.provider_id = provider_id;
+    }
+    let provider = provider_of(&mut tx, &model.provider_id).await?;
+    let (_, target) = target_of(core, &provider)?;
+    let linked = edit.general_key_id.unwrap_or_else(|| linked_before.clone());
+    let changes = Changes::default()
+        .field("name", before.name.as_str(), model.name.as_str())
+        .field("provider_id", before.provider_id.as_str(), model.provider_id.as_str())
+        .field("upstream_model", before.upstream_model.as_str(), model.upstream_model.as_str())
+        .field("general_key_id", linked_before.clone(), linked.clone());
+    if changes.is_empty() {
+        return Ok(ModelView { model: before, general_key_id: linked });
+    }
+    let at = LinkTarget { kind: "model", id, target: &target };
+    links::set(core, &mut tx, &at, linked.as_deref(), value.as_ref(), actor).await?;
+    model.updated_at = now;
+    model.version += 1;
+    store::models::update(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
+    record(&mut tx, actor, now, "model.edit", audited(&model), changes).await?;
+    tx.commit().await?;
+    core.reload().await?;
+    Ok(ModelView { model, general_key_id: linked })
+}
+
+/// Deletes a model.
+///
+/// # Errors
+/// A version that is no longer there, a model that is not there, a storage failure.
+pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<()> {
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let model = found(&mut tx, id).await?;
+    check_version(model.version, version)?;
+    store::links::delete_of_target(&mut tx, id).await?;
+    store::models::delete(&mut tx, id).await?;
+    let changes = Changes::default().field("name", model.name.as_str(), ());
+    record(&mut tx, actor, now, "model.delete", audited(&model), changes).await?;
+    tx.commit().await?;
+    core.reload().await
+}
+
+/// The name a provider has for a model: 1 to 256 printable characters.
+fn parse_upstream(text: &str) -> Result<String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+        return Err(Error::field("upstream_model", "must have 1 to 256 bytes, without control characters"));
+    }
+    Ok(text.to_owned())
+}
+
+async fn provider_of(db: &mut impl Handle, id: &str) -> Result<Provider> {
+    store::providers::get(db, id).await?.ok_or_else(|| {
+        Error::field("provider_id", format!("there is no provider {id}; GET /api/v1/providers lists them"))
+    })
+}
+
+async fn found(db: &mut impl Handle, id: &str) -> Result<Model> {
+    store::models::get(db, id).await?.ok_or_else(|| Error::not_found("model", id))
+}
+
+fn audited(model: &Model) -> ChangeTarget<'_> {
+    ChangeTarget { kind: "model", id: &model.id, name: &model.name }
+}
+
+fn place(model: &Model, listing: &Listing<CatalogSort>) -> (SortValue, String) {
+    let value = match listing.sort {
+        CatalogSort::Name => SortValue::Text(model.name_key.clone()),
+        CatalogSort::CreatedAt => SortValue::Int(model.created_at),
+    };
+    (value, model.id.clone())
+}

@@ -1,0 +1,328 @@
+//! Providers: where models are, and which general key they are called with.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use llm::{Kind, PathFrom};
+use store::{CatalogSort, Handle, Listing, SortValue, providers::Provider};
+
+use super::{
+    Core,
+    actor::Actor,
+    audit::{ChangeTarget, Changes, record},
+    general_keys::{TestResult, check_version, name_error},
+    idempotency::{Idempotency, Outcome},
+    ids,
+    links::{self, LinkTarget},
+    name::Name,
+    paging::{self, ListQuery, Page, Sorts},
+};
+use crate::{
+    egress::{Call, Credential, Target},
+    error::{Code, Error, Result},
+};
+
+/// The sort orders of providers and models.
+pub(super) const SORTS: Sorts<CatalogSort> = Sorts {
+    all: &[("name", CatalogSort::Name, true), ("created_at", CatalogSort::CreatedAt, false)],
+    default_descending: false,
+};
+
+/// A provider with the key it is linked to.
+#[derive(Debug, Clone)]
+pub struct ProviderView {
+    /// The provider.
+    pub provider: Provider,
+    /// The linked general key's id.
+    pub general_key_id: Option<String>,
+}
+
+/// What a new provider is made of.
+#[derive(Debug, Default)]
+pub struct NewProvider {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its base URL; the kind's default where `None`.
+    pub base_url: Option<String>,
+    /// The general key to link.
+    pub general_key_id: Option<String>,
+    /// That key's value, where it was not saved for this origin.
+    pub general_key_value: Option<String>,
+}
+
+/// Creates a provider.
+///
+/// # Errors
+/// A refused field, a name that is taken, [`Code::OriginNotBound`], a storage failure.
+pub async fn create(
+    core: &Core,
+    actor: &Actor,
+    new: NewProvider,
+    idempotency: Option<&Idempotency>,
+) -> Result<Outcome<ProviderView>> {
+    let name = Name::parse_provider(&new.name)?;
+    let kind = parse_kind(&new.kind)?;
+    let base_url = base_url_or_default(new.base_url, kind)?;
+    let target = parse_target(core, &base_url, kind)?;
+    let value = links::parse_value_again(new.general_key_value)?;
+    let now = core.clock.now_ms();
+    let provider = Provider {
+        id: ids::mint("pr", now, &core.entropy)?,
+        name: name.text,
+        name_key: name.key,
+        kind: kind.as_str().to_owned(),
+        base_url: target.url().to_owned(),
+        created_by_id: actor.id.clone(),
+        created_by_name: actor.name.clone(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        mac: String::new(),
+    };
+    let mut tx = core.store.write().await?;
+    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
+        return Ok(Outcome::Replay(id));
+    }
+    store::providers::insert(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;
+    let at = LinkTarget { kind: "provider", id: &provider.id, target: &target };
+    links::set(core, &mut tx, &at, new.general_key_id.as_deref(), value.as_ref(), actor).await?;
+    Idempotency::note(idempotency, &mut tx, &provider.id, now).await?;
+    let changes = Changes::default()
+        .field("name", (), provider.name.as_str())
+        .field("kind", (), kind.as_str())
+        .field("base_url", (), provider.base_url.as_str())
+        .field("general_key_id", (), new.general_key_id.clone());
+    record(&mut tx, actor, now, "provider.create", audited(&provider), changes).await?;
+    tx.commit().await?;
+    core.reload().await?;
+    Ok(Outcome::Done(ProviderView { provider, general_key_id: new.general_key_id }))
+}
+
+/// The provider with this id.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get(core: &Core, id: &str) -> Result<ProviderView> {
+    let mut db = core.store.read().await?;
+    let provider = found(&mut db, id).await?;
+    let general_key_id = links::general_key_of(&mut db, id).await?;
+    Ok(ProviderView { provider, general_key_id })
+}
+
+/// A page of providers.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ProviderView>> {
+    let keyring = core.store.keyring();
+    let (listing, scope) = paging::listing(query, "providers", &SORTS, keyring)?;
+    let mut db = core.store.read().await?;
+    let mut views = Vec::new();
+    for provider in store::providers::list(&mut db, &listing).await? {
+        let general_key_id = links::general_key_of(&mut db, &provider.id).await?;
+        views.push(ProviderView { provider, general_key_id });
+    }
+    let counted = store::providers::count(&mut db, &listing).await?;
+    Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.provider, &listing)))
+}
+
+/// What an edit changes; a field that is `None` stays.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new kind.
+    pub kind: Option<String>,
+    /// A new base URL, or the kind's default.
+    pub base_url: Option<Option<String>>,
+    /// Another general key, or none.
+    pub general_key_id: Option<Option<String>>,
+    /// The value of the linked key, where it was not saved for the origin it would go to.
+    pub general_key_value: Option<String>,
+}
+
+/// Edits a provider. Whatever would send a stored key to another place needs its value again.
+///
+/// # Errors
+/// A refused field, [`Code::OriginNotBound`], [`Code::VersionMismatch`], [`Code::NotFound`].
+pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<ProviderView> {
+    let value = links::parse_value_again(edit.general_key_value)?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let before = found(&mut tx, id).await?;
+    check_version(before.version, version)?;
+    let linked_before = links::general_key_of(&mut tx, id).await?;
+    let mut provider = before.clone();
+    if let Some(name) = &edit.name {
+        let name = Name::parse_provider(name)?;
+        (provider.name, provider.name_key) = (name.text, name.key);
+    }
+    if let Some(kind) = &edit.kind {
+        provider.kind = parse_kind(kind)?.as_str().to_owned();
+    }
+    let kind = parse_kind(&provider.kind)?;
+    if let Some(base_url) = edit.base_url {
+        provider.base_url = base_url_or_default(base_url, kind)?;
+    }
+    let target = if (&provider.base_url, &provider.kind) == (&before.base_url, &before.kind) {
+        target_of(core, &before)?.1
+    } else {
+        parse_target(core, &provider.base_url, kind)?
+    };
+    provider.base_url = target.url().to_owned();
+    let linked = edit.general_key_id.unwrap_or_else(|| linked_before.clone());
+    let changes = Changes::default()
+        .field("name", before.name.as_str(), provider.name.as_str())
+        .field("kind", before.kind.as_str(), provider.kind.as_str())
+        .field("base_url", before.base_url.as_str(), provider.base_url.as_str())
+        .field("general_key_id", linked_before.clone(), linked.clone());
+    if changes.is_empty() {
+        return Ok(ProviderView { provider: before, general_key_id: linked });
+    }
+    // The models' own keys would go to the new place as well.
+    for model in store::models::of_provider(&mut tx, id).await? {
+        if let Some(own) = links::general_key_of(&mut tx, &model.id).await?
+            && let Some(key) = store::general_keys::get(&mut tx, &own).await?
+        {
+            let given = value.as_ref().filter(|value| value.mask() == key.masked_value);
+            links::allow(core, &mut tx, &key, target.binding(), given, actor).await?;
+        }
+    }
+    let at = LinkTarget { kind: "provider", id, target: &target };
+    links::set(core, &mut tx, &at, linked.as_deref(), value.as_ref(), actor).await?;
+    provider.updated_at = now;
+    provider.version += 1;
+    store::providers::update(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;
+    record(&mut tx, actor, now, "provider.edit", audited(&provider), changes).await?;
+    tx.commit().await?;
+    core.reload().await?;
+    Ok(ProviderView { provider, general_key_id: linked })
+}
+
+/// Deletes a provider; one that has models only with `force`, which deletes them too.
+///
+/// # Errors
+/// [`Code::HasModels`] with their names; [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, force: bool) -> Result<()> {
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let provider = found(&mut tx, id).await?;
+    check_version(provider.version, version)?;
+    let models = store::models::of_provider(&mut tx, id).await?;
+    if !models.is_empty() && !force {
+        let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
+        let mut error = Error::new(
+            Code::HasModels,
+            format!(
+                "{} has the models {}; delete them first, or all together with ?force=true",
+                provider.name,
+                names.join(", ")
+            ),
+        );
+        error.extension = Some(("models", serde_json::json!(names)));
+        return Err(error);
+    }
+    let mut changes = Changes::default().field("name", provider.name.as_str(), ());
+    for model in &models {
+        store::links::delete_of_target(&mut tx, &model.id).await?;
+        store::models::delete(&mut tx, &model.id).await?;
+        changes = changes.field(&format!("model {}", model.name), model.name.as_str(), ());
+    }
+    store::links::delete_of_target(&mut tx, id).await?;
+    store::providers::delete(&mut tx, id).await?;
+    record(&mut tx, actor, now, "provider.delete", audited(&provider), changes).await?;
+    tx.commit().await?;
+    core.reload().await
+}
+
+/// The kind of a stored provider, and where its calls go.
+///
+/// # Errors
+/// [`Code::ValidationFailed`] where the base URL may not be called any more, after a change of settings.
+pub(super) fn target_of(core: &Core, provider: &Provider) -> Result<(Kind, Target)> {
+    let kind = parse_kind(&provider.kind)?;
+    let target = parse_target(core, &provider.base_url, kind)?;
+    Ok((kind, target))
+}
+
+/// Makes the cheapest authenticated call of a kind.
+pub(super) async fn check_key(core: &Core, kind: Kind, target: &Target, credential: Credential<'_>) -> TestResult {
+    let check = kind.key_check();
+    let path = match check.from {
+        PathFrom::Host => check.path.to_owned(),
+        PathFrom::Base => format!("{}{}", target.base_path, check.path),
+    };
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in kind.fixed_headers() {
+        headers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
+    }
+    let method = check.method.parse().unwrap_or(http::Method::GET);
+    let call = Call { target, credential: Some(credential), method, path, headers, body: Bytes::new() };
+    let reply = match core.egress.send(&core.pool, call).await {
+        Ok(reply) => reply,
+        Err(error) => return TestResult { ok: false, status: None, detail: error.to_string() },
+    };
+    let status = reply.status.as_u16();
+    let ok = reply.status.is_success();
+    let body = match Limited::new(reply.body, 64 * 1024).collect().await {
+        Ok(body) => body.to_bytes(),
+        // The list of models may be longer; the status has said what matters.
+        Err(_) => Bytes::new(),
+    };
+    let words = if ok { None } else { llm::error_message(&body) };
+    let detail = match words {
+        Some(words) => credential.secret.blot(&words).chars().take(300).collect(),
+        None if ok => format!("{} took the key", kind.label()),
+        None => format!("{} answered {status}", kind.label()),
+    };
+    TestResult { ok, status: Some(status), detail }
+}
+
+fn parse_kind(kind: &str) -> Result<Kind> {
+    Kind::parse(kind).ok_or_else(|| {
+        let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        Error::field("kind", format!("must be one of {}", known.join(", ")))
+    })
+}
+
+fn base_url_or_default(base_url: Option<String>, kind: Kind) -> Result<String> {
+    base_url.or_else(|| kind.default_base_url().map(str::to_owned)).ok_or_else(|| {
+        Error::field("base_url", format!("is needed for the kind {}, which has no one public address", kind.as_str()))
+    })
+}
+
+fn parse_target(core: &Core, base_url: &str, kind: Kind) -> Result<Target> {
+    Target::parse(base_url, kind, core.egress.policy()).map_err(|error| Error::field("base_url", error.to_string()))
+}
+
+async fn found(db: &mut impl Handle, id: &str) -> Result<Provider> {
+    store::providers::get(db, id).await?.ok_or_else(|| Error::not_found("provider", id))
+}
+
+fn audited(provider: &Provider) -> ChangeTarget<'_> {
+    ChangeTarget { kind: "provider", id: &provider.id, name: &provider.name }
+}
+
+fn place(provider: &Provider, listing: &Listing<CatalogSort>) -> (SortValue, String) {
+    let value = match listing.sort {
+        CatalogSort::Name => SortValue::Text(provider.name_key.clone()),
+        CatalogSort::CreatedAt => SortValue::Int(provider.created_at),
+    };
+    (value, provider.id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_can_be_named_and_an_unknown_one_lists_them() {
+        for kind in Kind::ALL {
+            assert_eq!(parse_kind(kind.as_str()).expect("a kind"), kind);
+        }
+        let error = parse_kind("skynet").expect_err("no kind");
+        assert_eq!(error.code, Code::ValidationFailed);
+        assert!(error.detail.contains("openai-compatible"));
+    }
+}

@@ -1,0 +1,238 @@
+//! A call to a provider: the credential goes in here and nowhere else, the answer's head comes out.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::rustls::ClientConfig;
+use vault::ProviderSecret;
+
+use super::{
+    AddressPolicy, Target,
+    connect::{connect, tls_config},
+    pool::{Pool, Sender},
+};
+
+/// The largest head of an answer that is read, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The way out, shared by all cores.
+pub struct Egress {
+    tls: Arc<ClientConfig>,
+    policy: AddressPolicy,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// What a call authenticates with: a secret, the header it goes into, and what stands before it there.
+#[derive(Clone, Copy)]
+pub struct Credential<'a> {
+    /// The opened secret; it gives its value only for the target it is bound to.
+    pub secret: &'a ProviderSecret,
+    /// The header's name, in lower case.
+    pub header: &'static str,
+    /// `Bearer ` or nothing.
+    pub prefix: &'static str,
+}
+
+/// A call about to be made. Its headers carry no credential of the caller's any more.
+pub struct Call<'a> {
+    /// Where it goes.
+    pub target: &'a Target,
+    /// What it authenticates with.
+    pub credential: Option<Credential<'a>>,
+    /// The method.
+    pub method: Method,
+    /// Path and query, from the target's root.
+    pub path: String,
+    /// The headers, without Host, credentials and framing.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// The head of an answer, with its body still to come.
+pub struct Reply {
+    /// The status; never a redirect.
+    pub status: StatusCode,
+    /// All of the provider's headers.
+    pub headers: HeaderMap,
+    /// The rest.
+    pub body: ReplyBody,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The secret is bound to another place; nothing was sent.
+    #[error("the secret is not bound to this origin")]
+    NotBound,
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// The connection broke before the answer's head.
+    #[error("the connection broke before an answer came: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The answer's head did not come in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// A redirect, which is never followed.
+    #[error("it answered with the redirect {0}, which is never followed")]
+    Redirect(StatusCode),
+    /// The call cannot be written down: a header value or path that is none.
+    #[error("the call cannot be made: {0}")]
+    Invalid(String),
+}
+
+impl Egress {
+    /// A way out with these rules.
+    pub fn new(policy: AddressPolicy, head_timeout: Duration, idle_timeout: Duration) -> Egress {
+        Egress { tls: tls_config(), policy, head_timeout, idle_timeout }
+    }
+
+    /// Which addresses may be called.
+    pub fn policy(&self) -> &AddressPolicy {
+        &self.policy
+    }
+
+    /// Makes a call and waits for the answer's head. Dropping the future, or the reply's body, ends the call at the
+    /// provider as well.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is retried once a byte may have reached the provider.
+    pub async fn send(&self, pool: &Arc<Pool>, call: Call<'_>) -> Result<Reply, EgressError> {
+        let target = call.target;
+        let mut request = request(call)?;
+        let deadline = Instant::now() + self.head_timeout;
+        loop {
+            let origin = target.binding().origin();
+            let (mut sender, reused) = match pool.take(origin) {
+                Some(sender) => (sender, true),
+                None => (self.open(target).await?, false),
+            };
+            let answer = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
+            match answer {
+                Err(_) => return Err(EgressError::Timeout(self.head_timeout)),
+                Ok(Ok(response)) => {
+                    let (head, body) = response.into_parts();
+                    if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
+                        return Err(EgressError::Redirect(head.status));
+                    }
+                    let keep = Some((Arc::clone(pool), origin.to_owned(), sender));
+                    let body = ReplyBody { body, keep, idle: self.idle_timeout, sleep: None };
+                    return Ok(Reply { status: head.status, headers: head.headers, body });
+                }
+                // A kept connection that had been closed meanwhile took nothing: try another one.
+                Ok(Err(mut failed)) => match failed.take_message() {
+                    Some(unsent) if reused => request = unsent,
+                    _ => return Err(EgressError::Broken(failed.into_error())),
+                },
+            }
+        }
+    }
+
+    async fn open(&self, target: &Target) -> Result<Sender, EgressError> {
+        let stream = connect(target, &self.policy, &self.tls).await.map_err(EgressError::Connect)?;
+        let (sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(EgressError::Broken)?;
+        tokio::spawn(async move {
+            // The call that uses this connection learns of its end; there is nobody else to tell.
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "a connection to a provider ended");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// Writes a call down; the credential goes in last, over whatever stands there.
+fn request(call: Call<'_>) -> Result<Request<Full<Bytes>>, EgressError> {
+    let invalid = |what: &str| EgressError::Invalid(what.to_owned());
+    let uri: http::Uri = call.path.parse().map_err(|_| invalid("its path is not one of a URL"))?;
+    let mut request = Request::new(Full::new(call.body));
+    *request.method_mut() = call.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = call.headers;
+    let host = HeaderValue::from_str(&call.target.authority).map_err(|_| invalid("its host is not one"))?;
+    request.headers_mut().insert(header::HOST, host);
+    if let Some(credential) = call.credential {
+        let bytes =
+            credential.secret.expose_secret(call.target.binding(), credential.prefix).ok_or(EgressError::NotBound)?;
+        let mut value =
+            HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid("the general key cannot stand in a header"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(HeaderName::from_static(credential.header), value);
+    }
+    Ok(request)
+}
+
+/// The body of an answer. Read to its end, it gives the connection back to its pool; dropped before, it closes it.
+pub struct ReplyBody {
+    body: Incoming,
+    keep: Option<(Arc<Pool>, String, Sender)>,
+    idle: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl ReplyBody {
+    fn done(&mut self) {
+        if let Some((pool, origin, sender)) = self.keep.take() {
+            pool.put(&origin, sender);
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.sleep = None;
+                if this.body.is_end_stream() {
+                    this.done();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.keep = None;
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
+            Poll::Ready(None) => {
+                this.done();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let idle = this.idle;
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                ready!(sleep.as_mut().poll(cx));
+                this.keep = None;
+                Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider fell silent"))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

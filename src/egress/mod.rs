@@ -1,0 +1,22 @@
+//! The one way out. Only this module opens a connection to another machine, and only it takes a provider's secret
+//! out of its type: for exactly the origin the secret is bound to. No redirect is followed, nothing of a request
+//! decides where a call goes, and the address that is connected to was checked after its name was resolved.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`target`] | a base URL, parsed and judged |
+//! | [`address`] | which addresses may be called |
+//! | [`connect`] | resolve, check, connect, TLS |
+//! | [`pool`] | kept connections, one pool for each core |
+//! | [`client`] | a call: credential in, answer's head out |
+
+mod address;
+mod client;
+mod connect;
+mod pool;
+mod target;
+
+pub use address::AddressPolicy;
+pub use client::{Call, Credential, Egress, EgressError, Reply, ReplyBody};
+pub use pool::Pool;
+pub use target::Target;

@@ -1,0 +1,220 @@
+//! Which headers pass: of a call everything but credentials, hop-by-hop headers and what tells of the way here; of an
+//! answer only what is known to be meant for the caller.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use vault::ProviderSecret;
+
+use crate::{
+    auth::CREDENTIAL_HEADERS,
+    error::{Code, Error, Result},
+};
+
+/// Headers of a call that never reach a provider, beside the families in [`passes`].
+const STRIPPED: [&str; 31] = [
+    "host",
+    "content-length",
+    "content-encoding",
+    "accept-encoding",
+    "cookie",
+    "cookie2",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "origin",
+    "referer",
+    "x-goog-user-project",
+    "x-request-id",
+    "x-amzn-trace-id",
+    "x-envoy-external-address",
+    "x-http-method",
+    "x-method",
+    "x-user",
+    "remote-user",
+    "x-remote-user",
+];
+const STRIPPED_FAMILIES: [&str; 9] =
+    ["proxy-", "x-forwarded-", "cf-", "x-original-", "x-rewrite-", "sec-", "x-keyward-", "keyward-", "x-auth-request-"];
+
+/// Headers of an answer that pass, beside the families in [`returns`].
+const RETURNED: [&str; 15] = [
+    "content-type",
+    "content-encoding",
+    "content-disposition",
+    "content-language",
+    "date",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "request-id",
+    "x-request-id",
+    "cache-control",
+    "apim-request-id",
+    "x-groq-region",
+    "x-typesense-request-id",
+    "warning",
+];
+const RETURNED_FAMILIES: [&str; 14] = [
+    "x-ratelimit-",
+    "ratelimit-",
+    "anthropic-",
+    "openai-",
+    "x-goog-",
+    "azureml-",
+    "x-ms-",
+    "x-mistral-",
+    "mistral-",
+    "x-groq-",
+    "x-openrouter-",
+    "x-together-",
+    "fireworks-",
+    "x-cohere-",
+];
+
+/// Refuses a call that would carry a Keyward token to a provider: in another header than the four, or in its URL.
+///
+/// # Errors
+/// [`Code::ConflictingCredentials`].
+pub fn check_no_token(headers: &HeaderMap, uri: &Uri) -> Result<()> {
+    for (name, value) in headers {
+        if !CREDENTIAL_HEADERS.contains(&name.as_str()) && vault::contains_token(value.as_bytes()) {
+            return Err(leak(&format!("the header {name}")));
+        }
+    }
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let plain: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    if vault::contains_token(path.as_bytes()) || vault::contains_token(&plain) {
+        return Err(leak("the URL"));
+    }
+    Ok(())
+}
+
+fn leak(place: &str) -> Error {
+    Error::new(
+        Code::ConflictingCredentials,
+        format!("{place} holds a Keyward key, which would reach the provider; send it as Authorization: Bearer only"),
+    )
+}
+
+/// The headers of a call that go to the provider.
+pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)]) -> HeaderMap {
+    let named: Vec<&str> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let mut out = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in headers {
+        if passes(name.as_str()) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())) {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    for (name, value) in fixed {
+        let name = HeaderName::from_static(name);
+        if !out.contains_key(&name) {
+            out.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    out
+}
+
+fn passes(name: &str) -> bool {
+    !(CREDENTIAL_HEADERS.contains(&name)
+        || STRIPPED.contains(&name)
+        || STRIPPED_FAMILIES.iter().any(|family| name.starts_with(family))
+        || (name.starts_with("x-") && name.ends_with("-override")))
+}
+
+/// The headers of an answer that go to the caller, always with `nosniff`; one that repeats the key never.
+pub fn returned(headers: &HeaderMap, secret: Option<&ProviderSecret>) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len() + 4);
+    for (name, value) in headers {
+        let leaks = secret.is_some_and(|secret| secret.occurs_in(value.as_bytes()));
+        if returns(name.as_str()) && !leaks {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    out
+}
+
+fn returns(name: &str) -> bool {
+    RETURNED.contains(&name) || RETURNED_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_traces_of_the_way_here_stay_here() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "authorization",
+            "x-api-key",
+            "x-goog-api-key",
+            "api-key",
+            "cookie",
+            "proxy-authorization",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "forwarded",
+            "via",
+            "cf-connecting-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "origin",
+            "referer",
+            "sec-fetch-site",
+            "expect",
+            "x-keyward-x",
+            "te",
+            "upgrade",
+            "x-goog-user-project",
+            "transfer-encoding",
+            "x-hop",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        headers.insert("connection", HeaderValue::from_static("close, X-Hop, anthropic-beta"));
+        headers.insert("openai-organization", HeaderValue::from_static("org"));
+        headers.insert("anthropic-beta", HeaderValue::from_static("b"));
+        let out = outgoing(&headers, &[("anthropic-version", "2023-06-01")]);
+        let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["openai-organization", "anthropic-version"]);
+    }
+
+    #[test]
+    fn answers_pass_by_a_list() {
+        for name in
+            ["content-type", "retry-after", "x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-limit"]
+        {
+            assert!(returns(name), "{name}");
+        }
+        for name in [
+            "set-cookie",
+            "location",
+            "server",
+            "authorization",
+            "x-api-key",
+            "connection",
+            "content-length",
+            "alt-svc",
+        ] {
+            assert!(!returns(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Counts a call when its answer ends, or when it is dropped on the way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use llm::{Pass, StreamReader, Usage, WireFormat};
+use store::usage::Counts;
+
+use super::{Gateway, forward::is_error, route::Plan};
+use crate::domain::{Core, key_cache::CachedKey, meter::Tally};
+
+/// The most of an answer that is kept to read its usage from, in bytes. The parts are references to what passes, not
+/// copies; a longer answer is counted without its tokens and marked as an estimate.
+const MAX_KEPT: usize = 8 * 1024 * 1024;
+
+/// A call that is still to be counted.
+pub struct Settlement {
+    core: Arc<Core>,
+    cpu: usize,
+    tally: Option<Tally>,
+    status: StatusCode,
+    wire: WireFormat,
+    seen: Seen,
+}
+
+enum Seen {
+    /// A whole answer, as far as it passed.
+    Parts { parts: Vec<Bytes>, bytes: usize },
+    /// A stream of events.
+    Events { reader: Box<StreamReader>, out: Vec<u8> },
+}
+
+impl Settlement {
+    /// Begins to watch an answer.
+    pub fn new(gateway: &Gateway, key: &CachedKey, plan: &Plan, status: StatusCode, streams: bool) -> Settlement {
+        let seen = if streams {
+            let reader = StreamReader::new(plan.wire, plan.drop_usage_chunk);
+            Seen::Events { reader: Box::new(reader), out: Vec::new() }
+        } else {
+            Seen::Parts { parts: Vec::new(), bytes: 0 }
+        };
+        let tally = Tally {
+            agent_key_id: Arc::clone(&key.id),
+            member_id: Arc::clone(&key.member_id),
+            provider_id: Arc::clone(&plan.provider.id),
+            model_name: Arc::clone(&plan.model_name),
+            general_key_id: plan.key.as_ref().map_or_else(|| "".into(), |key| Arc::clone(&key.used.id)),
+        };
+        Settlement {
+            core: Arc::clone(&gateway.core),
+            cpu: gateway.cpu,
+            tally: Some(tally),
+            status,
+            wire: plan.wire,
+            seen,
+        }
+    }
+
+    /// Counts a call that Keyward refused itself, after its key was found good.
+    pub fn refused(gateway: &Gateway, key: &CachedKey) {
+        let tally = Tally {
+            agent_key_id: Arc::clone(&key.id),
+            member_id: Arc::clone(&key.member_id),
+            provider_id: "".into(),
+            model_name: "".into(),
+            general_key_id: "".into(),
+        };
+        let counts = Counts { requests: 1, errors: 1, ..Counts::default() };
+        gateway.core.meter.count(gateway.cpu, gateway.core.clock.now_ms(), tally, counts);
+    }
+
+    /// Watches bytes pass; gives what the caller is to see instead, where that differs.
+    pub fn observe(&mut self, data: Bytes) -> Bytes {
+        match &mut self.seen {
+            Seen::Parts { parts, bytes } => {
+                *bytes += data.len();
+                if *bytes <= MAX_KEPT {
+                    parts.push(data.clone());
+                } else {
+                    parts.clear();
+                }
+                data
+            }
+            Seen::Events { reader, out } => match reader.push(&data, out) {
+                Pass::Whole => data,
+                Pass::Replaced => Bytes::copy_from_slice(out),
+            },
+        }
+    }
+
+    /// What was held back of a stream that has ended.
+    pub fn rest(&mut self) -> Bytes {
+        match &mut self.seen {
+            Seen::Parts { .. } => Bytes::new(),
+            Seen::Events { reader, .. } => Bytes::from(reader.finish()),
+        }
+    }
+
+    /// Counts the call: its answer came whole.
+    pub fn end(mut self) {
+        let usage = self.usage();
+        self.settle(is_error(self.status), usage);
+    }
+
+    /// Counts a call whose answer has no usage in it.
+    pub fn end_unread(mut self) {
+        let usage = Usage { seen: true, ..Usage::default() };
+        self.settle(is_error(self.status), usage);
+    }
+
+    fn usage(&self) -> Usage {
+        match &self.seen {
+            Seen::Events { reader, .. } => reader.usage(),
+            Seen::Parts { bytes, .. } if *bytes > MAX_KEPT => Usage { estimated: true, ..Usage::default() },
+            Seen::Parts { parts, .. } => match parts.as_slice() {
+                [] => Usage::default(),
+                [whole] => Usage::from_response(self.wire, whole),
+                parts => Usage::from_response(self.wire, &parts.concat()),
+            },
+        }
+    }
+
+    fn settle(&mut self, failed: bool, usage: Usage) {
+        let Some(tally) = self.tally.take() else { return };
+        let tokens = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let counts = Counts {
+            requests: 1,
+            errors: i64::from(failed),
+            input_tokens: tokens(usage.input_tokens),
+            output_tokens: tokens(usage.output_tokens),
+            estimated: i64::from(usage.estimated),
+        };
+        self.core.meter.count(self.cpu, self.core.clock.now_ms(), tally, counts);
+    }
+}
+
+impl Drop for Settlement {
+    /// The answer broke off, or its caller left: what passed is counted, as an error and an estimate.
+    fn drop(&mut self) {
+        if self.tally.is_some() {
+            let usage = Usage { estimated: true, ..self.usage() };
+            self.settle(true, usage);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The gateway: takes an agent's call, checks its key, injects the linked general key, forwards, streams back, meters.
+//!
+//! [`handle`] alone branches; every step is a straight line, and none calls a sibling:
+//! authenticate → read the body → [`route`] → [`forward`] → [`meter`] watches the bytes pass.
+
+mod body;
+mod forward;
+mod headers;
+mod meter;
+mod models;
+mod relay;
+mod route;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use llm::WireFormat;
+
+pub use self::body::Budget;
+pub use self::relay::GatewayBody;
+pub use self::route::{Claim, claim};
+use self::{forward::Forward, meter::Settlement, route::Plan};
+use crate::{
+    auth,
+    domain::{
+        Core,
+        clock::{DAY_MS, rfc3339},
+        key_cache::CachedKey,
+    },
+    egress::{Egress, Pool},
+    error::{Code, Error, Result},
+};
+
+/// From how long before its end a key's answers tell when it ends, in milliseconds.
+const EXPIRY_NOTICE: i64 = 14 * DAY_MS;
+
+/// What a core of the gateway works with.
+#[derive(Clone)]
+pub struct Gateway {
+    /// The rules and their memory.
+    pub core: Arc<Core>,
+    /// The way out.
+    pub egress: Arc<Egress>,
+    /// Bounds the bodies held in memory, over all cores.
+    pub budget: Arc<Budget>,
+    /// Which core this is.
+    pub cpu: usize,
+    /// This core's kept connections.
+    pub pool: Arc<Pool>,
+}
+
+/// Answers one call.
+pub async fn handle(
+    gateway: &Gateway,
+    claim: Claim,
+    request: Request<Incoming>,
+    request_id: &str,
+) -> Response<GatewayBody> {
+    let wire = route::caller_wire(claim, &request);
+    let key = match auth::agent(&gateway.core, request.headers()).await {
+        Ok(key) => key,
+        Err(error) => return failure(error, wire, request_id),
+    };
+    let mut response = match answer(gateway, claim, request, &key).await {
+        Ok(response) => response,
+        Err(error) => {
+            Settlement::refused(gateway, &key);
+            failure(error, wire, request_id)
+        }
+    };
+    decorate(&mut response, &key, gateway.core.clock.now_ms(), request_id);
+    response
+}
+
+async fn answer(
+    gateway: &Gateway,
+    claim: Claim,
+    request: Request<Incoming>,
+    key: &Arc<CachedKey>,
+) -> Result<Response<GatewayBody>> {
+    if claim == Claim::Models {
+        return models::list(&gateway.core, &request);
+    }
+    headers::check_no_token(request.headers(), request.uri())?;
+    let (head, incoming) = request.into_parts();
+    let held = body::read(gateway, &head, incoming).await?;
+    let plan: Plan = route::resolve(&gateway.core, claim, &head, &held)?;
+    Forward { gateway, key, plan, head, held }.send().await
+}
+
+/// An error of ours, in the shape of the wire format that was called.
+fn failure(error: Error, wire: WireFormat, request_id: &str) -> Response<GatewayBody> {
+    error.log(request_id);
+    let status = error.code.status();
+    let body = wire.error_body(status, error.code.as_str(), &error.detail);
+    let mut response = Response::new(GatewayBody::full(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(error.code, Code::ProviderBusy | Code::StorageUnavailable) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    set_request_id(&mut response, request_id);
+    response
+}
+
+fn decorate(response: &mut Response<GatewayBody>, key: &CachedKey, now: i64, request_id: &str) {
+    set_request_id(response, request_id);
+    if key.ends_at - now < EXPIRY_NOTICE
+        && let Ok(value) = HeaderValue::from_str(&rfc3339(key.ends_at))
+    {
+        response.headers_mut().insert("keyward-key-expires-at", value);
+    }
+}
+
+fn set_request_id(response: &mut Response<GatewayBody>, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        let headers = response.headers_mut();
+        if !headers.contains_key("x-request-id") {
+            headers.insert("x-request-id", value.clone());
+        }
+        headers.insert("keyward-request-id", value);
+    }
+}

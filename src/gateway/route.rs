@@ -1,0 +1,363 @@
+//! Where a call goes: from its path and its body's `model` to a provider, a path there, and a general key.
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{Method, Request, header, request::Parts};
+use llm::{Auth, Kind, WireFormat};
+
+use super::body::Held;
+use crate::{
+    domain::{
+        Core,
+        catalog::{KeyLink, OpenKey, ProviderEntry, Route},
+    },
+    egress::Target,
+    error::{Code, Error, Result},
+};
+
+/// What a path of the gateway means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// A list of models, in any wire format.
+    Models,
+    /// OpenAI's wire format under `/v1`; the body's `model` chooses.
+    OpenAi,
+    /// Anthropic's messages; the body's `model` chooses.
+    Anthropic,
+    /// Gemini's; the path's model chooses.
+    Gemini,
+    /// Azure's deployments; the path's model chooses.
+    Azure,
+    /// A provider's own API under `/providers/{name}`.
+    Provider,
+}
+
+/// Whether the gateway answers this path.
+pub fn claim(method: &Method, path: &str) -> Option<Claim> {
+    let is_get = method == Method::GET;
+    if path == "/v1/messages" || path == "/v1/messages/count_tokens" {
+        Some(Claim::Anthropic)
+    } else if is_get && (is_or_below(path, "/v1/models") || is_or_below(path, "/v1beta/models")) {
+        Some(Claim::Models)
+    } else if path.starts_with("/v1/") {
+        Some(Claim::OpenAi)
+    } else if path.starts_with("/v1beta/models/") {
+        Some(Claim::Gemini)
+    } else if path.starts_with("/openai/deployments/") {
+        Some(Claim::Azure)
+    } else if path.starts_with("/providers/") {
+        Some(Claim::Provider)
+    } else {
+        None
+    }
+}
+
+fn is_or_below(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The wire format that errors of ours are told in.
+pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
+    match claim {
+        Claim::Anthropic => WireFormat::Anthropic,
+        Claim::Gemini => WireFormat::Gemini,
+        Claim::Azure => WireFormat::Azure,
+        Claim::Models if request.headers().contains_key("anthropic-version") => WireFormat::Anthropic,
+        Claim::Models if request.uri().path().starts_with("/v1beta") => WireFormat::Gemini,
+        Claim::Provider if request.headers().contains_key("anthropic-version") => WireFormat::Anthropic,
+        Claim::Provider if request.uri().path().contains("/v1beta/models") => WireFormat::Gemini,
+        Claim::Models | Claim::OpenAi | Claim::Provider => WireFormat::OpenAi,
+    }
+}
+
+/// What is to be sent, and where.
+pub struct Plan {
+    /// The provider.
+    pub provider: Arc<ProviderEntry>,
+    /// The general key to inject; `None` where the provider needs none.
+    pub key: Option<Arc<OpenKey>>,
+    /// The header it goes into.
+    pub auth: Auth,
+    /// The wire format of the call and its answer.
+    pub wire: WireFormat,
+    /// Path and query at the provider.
+    pub path: String,
+    /// The body instead of the caller's, where it had to change.
+    pub body: Option<Vec<u8>>,
+    /// Whether the chunk that tells the usage is to be left out of what the caller sees.
+    pub drop_usage_chunk: bool,
+    /// The model, as the agent named it; empty where the call names none.
+    pub model_name: Arc<str>,
+}
+
+impl Plan {
+    /// Where the provider is.
+    ///
+    /// # Errors
+    /// [`Code::UpstreamUnreachable`] where its base URL may not be called any more.
+    pub fn target(&self) -> Result<&Target> {
+        self.provider.target.as_ref().map_err(|why| {
+            Error::new(
+                Code::UpstreamUnreachable,
+                format!("the base URL of {} may not be called: {why}", self.provider.name),
+            )
+        })
+    }
+}
+
+/// Resolves a call.
+///
+/// # Errors
+/// [`Code::InvalidBody`], [`Code::ModelNotFound`], [`Code::RouteNotAllowed`], [`Code::UnsupportedWireFormat`],
+/// [`Code::NoGeneralKey`], [`Code::StorageUnavailable`] and their like.
+pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<Plan> {
+    match claim {
+        Claim::OpenAi => openai(core, head, held),
+        Claim::Anthropic => anthropic(core, head, held),
+        Claim::Gemini => gemini(core, head),
+        Claim::Azure => azure(core, head, held),
+        Claim::Provider => provider(core, head, held),
+        Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
+    }
+}
+
+fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    let path = &head.uri.path()["/v1/".len()..];
+    if !llm::openai_route(path) || head.method != Method::POST {
+        return Err(Error::new(
+            Code::RouteNotAllowed,
+            format!(
+                "{} /v1/{path} is not one of the routes that `model` chooses a provider for; other routes of a \
+                 provider are at /providers/NAME/…",
+                head.method
+            ),
+        ));
+    }
+    let body = scan(&held.bytes)?;
+    let route = core.catalog().resolve(named(&body)?)?;
+    let kind = route.provider.kind;
+    let usage = body.stream && matches!(path, "chat/completions" | "completions");
+    let rewritten = body.rewrite(changed(&body, &route), usage);
+    let prefix = kind.openai_prefix();
+    finish(route, |target| Wired {
+        auth: kind.openai_auth(),
+        wire: WireFormat::OpenAi,
+        path: with_query(format!("{}{prefix}/{path}", target.base_path), head),
+        drop_usage_chunk: usage && !body.asked_for_usage(),
+        body: rewritten,
+    })
+}
+
+fn anthropic(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    let body = scan(&held.bytes)?;
+    let route = core.catalog().resolve(named(&body)?)?;
+    speaks(&route, WireFormat::Anthropic)?;
+    let rewritten = body.rewrite(changed(&body, &route), false);
+    finish(route, |target| Wired {
+        auth: Auth::XApiKey,
+        wire: WireFormat::Anthropic,
+        path: with_query(format!("{}{}", target.base_path, head.uri.path()), head),
+        drop_usage_chunk: false,
+        body: rewritten,
+    })
+}
+
+fn gemini(core: &Core, head: &Parts) -> Result<Plan> {
+    let rest = &head.uri.path()["/v1beta/models/".len()..];
+    // Model names may hold colons themselves, so the method is what stands behind the last one.
+    let (model, method) = rest
+        .rsplit_once(':')
+        .ok_or_else(|| Error::new(Code::RouteNotAllowed, "a Gemini call has the form /v1beta/models/MODEL:METHOD"))?;
+    let route = core.catalog().resolve(&decoded(model)?)?;
+    speaks(&route, WireFormat::Gemini)?;
+    let path = format!("v1beta/models/{}:{method}", encoded(&route.upstream_model));
+    allowed(route.provider.kind, head, &path)?;
+    finish(route, |target| Wired {
+        auth: Auth::XGoogApiKey,
+        wire: WireFormat::Gemini,
+        path: with_query(format!("{}/{path}", target.base_path), head),
+        drop_usage_chunk: false,
+        body: None,
+    })
+}
+
+fn azure(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    let rest = &head.uri.path()["/openai/deployments/".len()..];
+    let (model, operation) = rest
+        .split_once('/')
+        .ok_or_else(|| Error::new(Code::RouteNotAllowed, "an Azure call has the form /openai/deployments/MODEL/…"))?;
+    let route = core.catalog().resolve(&decoded(model)?)?;
+    speaks(&route, WireFormat::Azure)?;
+    let path = format!("openai/deployments/{}/{operation}", encoded(&route.upstream_model));
+    allowed(route.provider.kind, head, &path)?;
+    let body = json_body(head, held)?;
+    let usage = body.as_ref().is_some_and(|body| body.stream);
+    finish(route, |target| Wired {
+        auth: Auth::ApiKey,
+        wire: WireFormat::Azure,
+        path: with_query(format!("{}/{path}", target.base_path), head),
+        drop_usage_chunk: usage && !body.as_ref().is_some_and(llm::Body::asked_for_usage),
+        body: body.as_ref().and_then(|body| body.rewrite(None, usage)),
+    })
+}
+
+fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    let rest = &head.uri.path()["/providers/".len()..];
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let provider = core.catalog().provider(&decoded(name)?)?;
+    let kind = provider.kind;
+    allowed(kind, head, path)?;
+    let wire = llm::route_wire(kind, path);
+    let auth = if wire == kind.wire() { kind.native_auth() } else { kind.openai_auth() };
+    let body = json_body(head, held)?;
+    let model = body.as_ref().and_then(|body| body.model.as_ref()).map(|model| model.value.as_ref());
+    let counts = matches!(wire, WireFormat::OpenAi | WireFormat::Azure) && path.ends_with("completions");
+    let usage = counts && body.as_ref().is_some_and(|body| body.stream);
+    let route = Route {
+        key: provider.key.clone(),
+        model_name: model.map_or_else(|| "".into(), |model| format!("{}/{model}", provider.name).into()),
+        upstream_model: String::new(),
+        provider,
+    };
+    finish(route, |target| Wired {
+        auth,
+        wire,
+        path: with_query(format!("{}/{path}", target.base_path), head),
+        drop_usage_chunk: usage && !body.as_ref().is_some_and(llm::Body::asked_for_usage),
+        body: body.as_ref().and_then(|body| body.rewrite(None, usage)),
+    })
+}
+
+/// What a wire format adds to a route.
+struct Wired {
+    auth: Auth,
+    wire: WireFormat,
+    path: String,
+    drop_usage_chunk: bool,
+    body: Option<Vec<u8>>,
+}
+
+fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
+    let key = injectable(&route)?;
+    let mut plan = Plan {
+        provider: route.provider,
+        key,
+        auth: Auth::Bearer,
+        wire: WireFormat::OpenAi,
+        path: String::new(),
+        body: None,
+        drop_usage_chunk: false,
+        model_name: route.model_name,
+    };
+    let parts = parts(plan.target()?);
+    plan.auth = parts.auth;
+    plan.wire = parts.wire;
+    plan.path = parts.path;
+    plan.body = parts.body;
+    plan.drop_usage_chunk = parts.drop_usage_chunk;
+    Ok(plan)
+}
+
+/// The key to inject: the model's link, else the provider's, else nothing where the provider needs none.
+fn injectable(route: &Route) -> Result<Option<Arc<OpenKey>>> {
+    match &route.key {
+        KeyLink::Open(key) => Ok(Some(Arc::clone(key))),
+        KeyLink::None if !route.provider.kind.needs_key() => Ok(None),
+        KeyLink::None => Err(Error::new(
+            Code::NoGeneralKey,
+            format!(
+                "no general key is linked to the provider {}; an administrator of Keyward can link one to it, or to \
+                 the model",
+                route.provider.name
+            ),
+        )),
+        KeyLink::Refused(why) => Err(Error::new(
+            Code::NoGeneralKey,
+            format!("the general key linked for {} cannot be used: {why}", route.provider.name),
+        )),
+    }
+}
+
+fn scan(bytes: &[u8]) -> Result<llm::Body<'_>> {
+    llm::scan(bytes).map_err(|error| Error::new(Code::InvalidBody, error.to_string()))
+}
+
+/// The body of a call that carries JSON; multipart bodies and calls without one are passed as they are.
+fn json_body<'a>(head: &Parts, held: &'a Held) -> Result<Option<llm::Body<'a>>> {
+    let is_form = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"multipart/"));
+    if held.bytes.is_empty() || is_form { Ok(None) } else { scan(&held.bytes).map(Some) }
+}
+
+fn named<'b>(body: &'b llm::Body<'_>) -> Result<&'b str> {
+    match &body.model {
+        Some(model) => Ok(model.value.as_ref()),
+        None => Err(Error::new(Code::InvalidBody, "the body has no `model`; it names the model to call")),
+    }
+}
+
+/// The provider's name for the model, where it differs from what the agent wrote.
+fn changed<'r>(body: &llm::Body<'_>, route: &'r Route) -> Option<&'r str> {
+    let written = body.model.as_ref().map(|model| model.value.as_ref());
+    (written != Some(route.upstream_model.as_str())).then_some(route.upstream_model.as_str())
+}
+
+fn speaks(route: &Route, wire: WireFormat) -> Result<()> {
+    if route.provider.kind.wire() == wire {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::UnsupportedWireFormat,
+        format!(
+            "the model {} is at {}, a provider of the kind {}, which does not speak this wire format; call it with \
+             OpenAI's, at /v1/chat/completions",
+            route.model_name,
+            route.provider.name,
+            route.provider.kind.as_str()
+        ),
+    ))
+}
+
+fn allowed(kind: Kind, head: &Parts, path: &str) -> Result<()> {
+    if llm::inference_route(kind, head.method.as_str(), path) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::RouteNotAllowed,
+        format!(
+            "{} {path:?} is not one of the inference and model-list routes of {}, which are all that an agent key may \
+             call by default",
+            head.method,
+            kind.label()
+        ),
+    ))
+}
+
+fn with_query(mut path: String, head: &Parts) -> String {
+    if let Some(query) = head.uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
+}
+
+fn decoded(segment: &str) -> Result<Cow<'_, str>> {
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Error::new(Code::InvalidBody, "the path is not UTF-8"))
+}
+
+/// A model's name as one path segment, `/` left as it is: providers have models in folders.
+fn encoded(name: &str) -> String {
+    const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'/')
+        .remove(b':')
+        .remove(b'@');
+    percent_encoding::utf8_percent_encode(name, PLAIN).to_string()
+}

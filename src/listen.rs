@@ -1,0 +1,213 @@
+//! Takes connections in and hands calls to whoever answers them. Each core of the gateway has a listener, a
+//! single-threaded runtime and a pool of its own; everything but the gateway and verification is handed to the
+//! control runtime, which owns the database's connections.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use axum::Router;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    api::{Peer, RequestId},
+    gateway::{self, Gateway, GatewayBody},
+    metrics::Metrics,
+    verify,
+};
+
+/// How long open calls may go on once Keyward is told to stop.
+const GRACE: Duration = Duration::from_secs(9);
+/// How long a caller may take to send the head of its next request on an open connection.
+const HEAD_PATIENCE: Duration = Duration::from_secs(120);
+/// The largest head of a request, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// How many connections may wait to be accepted, for each core.
+const BACKLOG: i32 = 4096;
+
+/// Sockets bound to one address, one for each core.
+///
+/// # Errors
+/// What binding says; [`io::ErrorKind::AddrInUse`] also where the other listener would share the address with us.
+pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // Sharing a port between cores also shares it with any other process of ours: see that nobody is there.
+    drop(std::net::TcpListener::bind(address)?);
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = std::net::TcpListener::from(socket);
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// What a core answers with.
+#[derive(Clone)]
+pub struct Core {
+    /// The gateway's part.
+    pub gateway: Gateway,
+    /// Everything on the control runtime.
+    pub control: Router,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// Makes ids of requests.
+    pub ids: Arc<RequestIds>,
+}
+
+/// Starts a core's thread. It ends after `stop`, when its calls have, or after 9 seconds.
+///
+/// # Errors
+/// Where the system gives no thread.
+pub fn spawn(core: Core, socket: std::net::TcpListener) -> io::Result<JoinHandle<()>> {
+    let name = format!("gateway-{}", core.gateway.cpu);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name).spawn(move || {
+        runtime.block_on(run(core, socket));
+        // What is still open is cut here.
+        runtime.shutdown_background();
+    })
+}
+
+async fn run(core: Core, socket: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a core of the gateway cannot listen");
+            return;
+        }
+    };
+    let calls = TaskTracker::new();
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    calls.spawn(serve(core.clone(), stream, peer));
+                }
+                Err(error) => {
+                    // Out of file descriptors: those in use come back, so wait a moment instead of spinning.
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    calls.close();
+    if tokio::time::timeout(GRACE, calls.wait()).await.is_err() {
+        tracing::warn!(open = calls.len(), "calls that are still open are cut");
+    }
+}
+
+async fn serve(core: Core, stream: TcpStream, peer: SocketAddr) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let stop = core.stop.clone();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 * 1024);
+    let service = service_fn(move |request| {
+        let core = core.clone();
+        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Response<GatewayBody> {
+    let request_id = core.ids.next();
+    let path = request.uri().path();
+    if let Some(claim) = gateway::claim(request.method(), path) {
+        let response = gateway::handle(&core.gateway, claim, request, &request_id).await;
+        core.metrics.answered(response.status());
+        response
+    } else if verify::claims(path) {
+        core.metrics.verified();
+        verify::handle(&core.gateway.core, request.headers(), &request_id).await.map(GatewayBody::full)
+    } else {
+        control(core, request, peer, request_id).await
+    }
+}
+
+/// Hands a request to the control runtime. It is carried out to its end there even where the caller leaves, so that
+/// what follows a commit always happens.
+async fn control(
+    core: &Core,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    request_id: String,
+) -> Response<GatewayBody> {
+    let router = core.control.clone();
+    let mut request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(RequestId(request_id.clone()));
+    let task = core.gateway.core.control.spawn(router.oneshot(request));
+    let mut response = match task.await {
+        Ok(Ok(response)) => response.map(GatewayBody::Page),
+        Ok(Err(never)) => match never {},
+        Err(error) => {
+            tracing::error!(%error, request_id, "a request was not carried out");
+            let mut response = Response::new(GatewayBody::full("Keyward failed; see its log\n".into()));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("keyward-request-id", id);
+    }
+    response
+}
+
+/// Makes ids of requests: a part that differs from start to start, and a number.
+pub struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin with `start`, which differs from start to start.
+    pub fn new(start: u64) -> RequestIds {
+        RequestIds { prefix: format!("req_{start:013x}"), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        format!("{}{:08x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}

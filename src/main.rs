@@ -1,0 +1,36 @@
+//! Keyward: the place where an LLM platform keeps its API keys.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`commands`] | the command line |
+//! | [`config`] | settings, one struct per topic |
+//! | [`app`], [`listen`] | assembles everything; takes connections in |
+//! | [`gateway`] | agents' calls: check, inject, forward, meter |
+//! | [`verify`] | tells other services whether an agent key is good |
+//! | [`api`] | the management API |
+//! | [`auth`], [`error`], [`metrics`] | who is calling; what went wrong; figures |
+//! | [`domain`] | the rules; nothing below it knows HTTP |
+//! | [`egress`] | the one way out |
+//!
+//! The crates `vault` (secrets), `llm` (wire formats) and `store` (SQL) stand below.
+
+mod api;
+mod app;
+mod auth;
+mod commands;
+mod config;
+mod domain;
+mod egress;
+mod error;
+mod gateway;
+mod listen;
+mod metrics;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    commands::run(commands::Cli::parse())
+}

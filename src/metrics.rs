@@ -1,0 +1,77 @@
+//! Figures for Prometheus. No names and no ids of keys in them.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::domain::Core;
+
+/// The class of a status.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+/// What is counted.
+pub struct Metrics {
+    registry: Registry,
+    answers: [Counter; 5],
+    verifications: Counter,
+    counted: Gauge,
+    cached: Gauge,
+    ready: Gauge,
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Arc<Metrics> {
+        let mut registry = Registry::with_prefix("keyward");
+        let answers = Family::<Class, Counter>::default();
+        registry.register("gateway_answers", "Answers of the gateway by class of their status", answers.clone());
+        let verifications = Counter::default();
+        registry.register("verifications", "Answers of /auth/verify", verifications.clone());
+        let (counted, cached, ready) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("usage_calls", "Calls that usage was counted for since the start", counted.clone());
+        registry.register("agent_keys_cached", "Agent keys kept in memory", cached.clone());
+        registry.register("catalog_ready", "Whether providers and models could be read", ready.clone());
+        Arc::new(Metrics {
+            answers: CLASSES.map(|class| answers.get_or_create(&Class { class }).clone()),
+            registry,
+            verifications,
+            counted,
+            cached,
+            ready,
+        })
+    }
+
+    /// Counts an answer of the gateway.
+    pub fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
+        self.answers[class - 1].inc();
+    }
+
+    /// Counts an answer of `/auth/verify`.
+    pub fn verified(&self) {
+        self.verifications.inc();
+    }
+
+    /// All figures, in OpenMetrics' text format.
+    pub fn render(&self, core: &Core) -> String {
+        self.counted.set(core.meter.counted.load(std::sync::atomic::Ordering::Relaxed));
+        self.cached.set(i64::try_from(core.keys.len()).unwrap_or(i64::MAX));
+        self.ready.set(i64::from(core.catalog().is_read()));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if encode(&mut text, &self.registry).is_err() {
+            tracing::error!("the metrics cannot be written");
+        }
+        text
+    }
+}

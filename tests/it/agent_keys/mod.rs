@@ -1,0 +1,7 @@
+//! `/agent-keys`
+
+mod create;
+mod delete;
+mod disable;
+mod edit;
+mod list;

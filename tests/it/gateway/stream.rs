@@ -1,0 +1,156 @@
+//! Streams: as they come, to whoever is still there.
+
+use serde_json::{Value, json};
+
+use crate::harness::{FakeProvider, TestServer, World, eventually};
+
+fn streamed() -> Value {
+    json!({ "model": World::MODEL, "stream": true, "messages": [{ "role": "user", "content": "hello" }] })
+}
+
+#[tokio::test]
+async fn each_event_arrives_before_the_next_one_is_sent() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let stage = provider.stage();
+    stage.open();
+    let mut stream = world.agent.stream(streamed()).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    for number in 0..5 {
+        let event = json!({ "choices": [{ "delta": { "content": number.to_string() } }] }).to_string();
+        stage.event(&event);
+        assert_eq!(stream.next().await.unwrap(), Some(event));
+    }
+    stage.event("[DONE]");
+    stage.end();
+    assert_eq!(stream.rest().await, ["[DONE]"]);
+}
+
+#[tokio::test]
+async fn usage_is_asked_for_and_left_out_of_what_the_caller_sees() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let events = world.agent.stream(streamed()).await.rest().await;
+    assert_eq!(provider.only_call().json()["stream_options"]["include_usage"], true);
+    assert_eq!(events.len(), 4, "{events:?}");
+    assert_eq!(events[3], "[DONE]");
+    for event in &events[..3] {
+        let chunk: Value = serde_json::from_str(event).unwrap();
+        assert!(!chunk["choices"].as_array().unwrap().is_empty(), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_asked_for_usage_gets_it() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let mut body = streamed();
+    body["stream_options"] = json!({ "include_usage": true });
+    let events = world.agent.stream(body).await.rest().await;
+    assert_eq!(events.len(), 5, "{events:?}");
+    let chunk: Value = serde_json::from_str(&events[3]).unwrap();
+    assert_eq!(chunk["usage"]["total_tokens"], 21);
+}
+
+#[tokio::test]
+async fn a_caller_who_declined_usage_or_set_other_options_keeps_them() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    for options in [json!({ "include_usage": false, "other": 1 }), json!({ "other": 1 }), json!({}), Value::Null] {
+        let mut body = streamed();
+        body["stream_options"] = options.clone();
+        let events = world.agent.stream(body).await.rest().await;
+        assert_eq!(events.len(), 4, "{options}: {events:?}");
+        let sent = provider.last_call().json();
+        assert_eq!(sent["stream_options"]["include_usage"], true, "{options}");
+        if options.get("other").is_some() {
+            assert_eq!(sent["stream_options"]["other"], 1, "{options}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_upstream_call_ends_when_the_caller_leaves_in_the_middle() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let stage = provider.stage();
+    stage.open();
+    let mut stream = world.agent.stream(streamed()).await;
+    stage.event("{\"choices\":[]}");
+    stream.next().await.unwrap();
+    drop(stream);
+    stage.caller_left().await;
+    world.agent.chat(World::MODEL).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_upstream_call_ends_when_the_caller_leaves_a_hanging_provider() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let stage = provider.stage();
+    let agent = world.agent.clone();
+    let call = tokio::spawn(async move { agent.chat(World::MODEL).await });
+    provider.has_calls(1).await;
+    call.abort();
+    stage.caller_left().await;
+    world.agent.chat(World::MODEL).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_provider_that_breaks_off_breaks_the_answer_off_and_never_ends_it_nicely() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let stage = provider.stage();
+    stage.open();
+    let mut stream = world.agent.stream(streamed()).await;
+    stage.event("{\"choices\":[{\"delta\":{\"content\":\"half\"}}]}");
+    assert!(stream.next().await.unwrap().unwrap().contains("half"));
+    stage.break_off();
+    // Either the connection breaks, or an error event says so; a clean end without either would be a lie.
+    match stream.next().await {
+        Err(_) => {}
+        Ok(Some(event)) => assert!(event.contains("error"), "{event}"),
+        Ok(None) => panic!("a stream cut in the middle looked complete"),
+    }
+    // It is counted all the same.
+    let api = keyward.api();
+    eventually("the broken call in the usage", async || {
+        let usage = api.get("/usage?group_by=agent_key").await.expect(200).json();
+        (usage["items"][0]["requests"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_streams_at_once_do_not_mix() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+
+    let mut open = Vec::new();
+    for number in 0..20 {
+        let stage = provider.stage();
+        stage.open();
+        open.push((number, stage, world.agent.stream(streamed()).await));
+    }
+    for round in 0..3 {
+        for (number, stage, stream) in open.iter_mut().rev() {
+            let event = json!({ "choices": [{ "delta": { "content": format!("{number}/{round}") } }] }).to_string();
+            stage.event(&event);
+            assert_eq!(stream.next().await.unwrap(), Some(event));
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A data directory that has been bootstrapped, and the binary run on it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::{Port, TestServer};
+
+/// The first member of every server in these tests.
+const OWNER: &str = "owner@example.com";
+/// Her password.
+const OWNER_PASSWORD: &str = "a password for tests only";
+
+/// A data directory, its port and its management token; outlives the servers that run on it.
+#[derive(Debug)]
+pub struct Home {
+    dir: TempDir,
+    port: Port,
+    token: String,
+}
+
+impl Home {
+    /// A directory on which `keyward bootstrap` has run.
+    pub async fn new() -> Self {
+        let mut home = Self::empty();
+        let done = home.bootstrap(OWNER).await;
+        assert!(done.status.success(), "bootstrap failed: {}", String::from_utf8_lossy(&done.stderr));
+        let printed: Value = serde_json::from_slice(&done.stdout).expect("bootstrap prints JSON");
+        assert!(printed["member_id"].is_string(), "{printed}");
+        home.token = printed["token"].as_str().expect("bootstrap prints the token").to_owned();
+        home
+    }
+
+    /// A directory on which nothing has run.
+    pub fn empty() -> Self {
+        Self { dir: TempDir::new().unwrap(), port: Port::claim(), token: String::new() }
+    }
+
+    /// `keyward bootstrap` for that address, whatever comes of it.
+    pub async fn bootstrap(&self, email: &str) -> Output {
+        self.run(
+            &["bootstrap", "--email", email, "--password-stdin", "--token-name", "t"],
+            &format!("{OWNER_PASSWORD}\n"),
+        )
+        .await
+    }
+
+    /// Runs the binary to its end.
+    pub async fn run(&self, arguments: &[&str], stdin: &str) -> Output {
+        let mut command = self.command(arguments, &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that refuses before it reads has closed its end; its exit tells the story.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes()).await;
+        super::in_time("the command's end", child.wait_with_output()).await.unwrap()
+    }
+
+    /// A server about to be started here.
+    pub fn serve(self) -> Start {
+        Start { home: self, environment: Vec::new(), launcher: Vec::new(), arguments: vec!["serve".into()] }
+    }
+
+    /// Where the server on this directory answers.
+    pub fn url(&self) -> String {
+        self.port.url()
+    }
+
+    /// The management token, with every scope of the owner.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The directory around the data directory; logs stand here.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The master-key file.
+    pub fn master_key(&self) -> PathBuf {
+        self.data().join("master.key")
+    }
+
+    /// The database file, found by its first bytes.
+    pub fn database_file(&self) -> PathBuf {
+        for entry in std::fs::read_dir(self.data()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && std::fs::read(&path).unwrap().starts_with(b"SQLite format 3\0") {
+                return path;
+            }
+        }
+        panic!("no SQLite database in the data directory");
+    }
+
+    /// All that servers on this directory have written to stdout and stderr.
+    pub fn log(&self) -> String {
+        let mut log = String::new();
+        for name in ["stdout.log", "stderr.log"] {
+            if let Ok(bytes) = std::fs::read(self.path().join(name)) {
+                log.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        log
+    }
+
+    /// Every file under the directory with its bytes: data, logs, all.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    let bytes = std::fs::read(&path).unwrap();
+                    files.push((path, bytes));
+                }
+            }
+        }
+        files
+    }
+
+    fn command(&self, arguments: &[impl AsRef<std::ffi::OsStr>], launcher: &[OsString]) -> Command {
+        let binary = OsString::from(env!("CARGO_BIN_EXE_keyward"));
+        let mut words = launcher.iter().cloned().chain([binary]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(arguments);
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("KEYWARD_LISTEN", self.port.address())
+            .env("KEYWARD_DATA_DIR", self.data())
+            .env("KEYWARD_LOG", "trace")
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// A server about to be started.
+#[derive(Debug)]
+pub struct Start {
+    home: Home,
+    environment: Vec<(String, String)>,
+    launcher: Vec<OsString>,
+    arguments: Vec<String>,
+}
+
+impl Start {
+    /// Sets a variable of the server's environment.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Lets the server believe that it is that many days later.
+    pub fn days_later(self, days: u32) -> Self {
+        self.env("LD_PRELOAD", faketime().to_str().unwrap())
+            .env("FAKETIME", format!("+{days}d"))
+            .env("DONT_FAKE_MONOTONIC", "1")
+    }
+
+    /// Puts a program in front of the binary, which gets the binary and its arguments as its own last ones.
+    pub fn launched_by(mut self, words: &[&str]) -> Self {
+        self.launcher = words.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Further arguments after `serve`.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    pub async fn start(self) -> TestServer {
+        let mut command = self.build();
+        command.stdin(Stdio::null());
+        command.stdout(self.append_to("stdout.log")).stderr(self.append_to("stderr.log"));
+        let child = command.spawn().expect("the binary starts");
+        TestServer::once_ready(child, self.home).await
+    }
+
+    /// Starts it, expecting that it refuses: its output, and the directory it ran on.
+    pub async fn refused(self) -> (Output, Home) {
+        let mut command = self.build();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = command.spawn().expect("the binary starts").wait_with_output();
+        let output = super::in_time("a refusal to serve", running).await.unwrap();
+        (output, self.home)
+    }
+
+    fn build(&self) -> Command {
+        let mut command = self.home.command(&self.arguments, &self.launcher);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn append_to(&self, name: &str) -> std::fs::File {
+        let path = self.home.path().join(name);
+        std::fs::File::options().create(true).append(true).open(path).unwrap()
+    }
+}
+
+/// Debian's library that shifts the clock of a process.
+fn faketime() -> PathBuf {
+    let library = std::fs::read_dir("/usr/lib")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"))
+        .find(|path| path.exists());
+    library.expect("Debian's faketime is installed: `cargo xtask test` does that")
+}

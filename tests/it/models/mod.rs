@@ -1,0 +1,6 @@
+//! `/models`
+
+mod create;
+mod delete;
+mod edit;
+mod list;

@@ -1,0 +1,11 @@
+//! The commands and what an operator watches.
+
+mod bootstrap;
+mod database;
+mod demo;
+mod hosts;
+mod master_key;
+mod metrics;
+mod openapi;
+mod start;
+mod stop;

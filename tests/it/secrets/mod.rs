@@ -1,0 +1,5 @@
+//! The promises about secrets.
+
+mod nowhere;
+mod restart;
+mod tampered;

@@ -1,0 +1,4 @@
+//! `/auth/verify`
+
+mod basic;
+mod nginx;

@@ -1,0 +1,223 @@
+//! The servers of the side-by-side: a mock provider, nginx as a proxy, nginx as a gate, and Keyward.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::http::{Connection, member};
+use super::process::Running;
+use super::{free_port, wait_for, wrk};
+use crate::shell;
+
+/// The general key's value in this benchmark.
+const PROVIDER_KEY: &str = "sk-bench-value-of-the-general-key";
+
+/// Something that listens.
+#[derive(Clone)]
+pub struct Site {
+    /// For messages.
+    pub name: &'static str,
+    /// Where.
+    pub port: u16,
+    /// What it costs.
+    pub process: Arc<Running>,
+}
+
+/// A provider that answers every call with the same 450 bytes.
+pub fn upstream(folder: &Path) -> Result<Site, String> {
+    let answer = chat_answer();
+    nginx(folder, "upstream", |port| {
+        format!(
+            "server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000000; default_type application/json; \
+             location / {{ return 200 '{answer}'; }} }}"
+        )
+    })
+}
+
+/// 450 bytes of a chat completion.
+fn chat_answer() -> String {
+    let answer = |padding: usize| {
+        format!(
+            "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"small\",\
+             \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{}\"}},\"logprobs\":null,\
+             \"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":12,\"total_tokens\":21}}}}",
+            "x".repeat(padding)
+        )
+    };
+    answer(450 - answer(0).len())
+}
+
+/// The reference: a map of keys, the header replaced, kept connections to the provider, one worker.
+pub fn nginx_proxy(folder: &Path, upstream: &Site, secret: &str) -> Result<Site, String> {
+    let provider = upstream.port;
+    nginx(folder, "proxy", |port| {
+        format!(
+            "map $http_authorization $provider_key {{ default ''; 'Bearer {secret}' 'Bearer {PROVIDER_KEY}'; }}\n\
+             upstream provider {{ server 127.0.0.1:{provider}; keepalive 1024; keepalive_requests 1000000000; }}\n\
+             server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000000;\n\
+             location / {{ if ($provider_key = '') {{ return 401; }}\n\
+             proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection '';\n\
+             proxy_set_header Authorization $provider_key; }} }}"
+        )
+    })
+}
+
+/// The reference for a verification: a map of keys and `return 200`.
+pub fn nginx_gate(folder: &Path, secret: &str) -> Result<Site, String> {
+    nginx(folder, "gate", |port| {
+        format!(
+            "map $http_authorization $known {{ default ''; 'Bearer {secret}' yes; }}\n\
+             server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000000;\n\
+             location / {{ if ($known = '') {{ return 401; }} return 200; }} }}"
+        )
+    })
+}
+
+fn nginx(folder: &Path, name: &'static str, http: impl Fn(u16) -> String) -> Result<Site, String> {
+    let port = free_port()?;
+    let folder = folder.join(name);
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let place = folder.display();
+    let text = format!(
+        "daemon off;\nworker_processes 1;\npid {place}/pid;\nerror_log {place}/error.log warn;\n\
+         events {{ worker_connections 4096; }}\nhttp {{\naccess_log off;\nclient_body_temp_path {place}/b;\n\
+         proxy_temp_path {place}/p;\nfastcgi_temp_path {place}/f;\nuwsgi_temp_path {place}/u;\nscgi_temp_path {place}/s;\n\
+         map_hash_bucket_size 256;\n{}\n}}\n",
+        http(port)
+    );
+    let path = folder.join("nginx.conf");
+    fs::write(&path, text).map_err(|error| error.to_string())?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&path).arg("-e").arg(folder.join("early.log")).stdin(Stdio::null());
+    let mut process = Running::start(command)?;
+    wait_for(port, &mut process, name)?;
+    Ok(Site { name, port, process: Arc::new(process) })
+}
+
+/// The release build, with a general key, a provider, a model and an agent key, made over REST.
+pub struct Keyward {
+    site: Site,
+    token: String,
+    agent_secret: String,
+}
+
+impl Keyward {
+    /// Starts it on a fresh directory.
+    pub fn start(folder: &Path, upstream: &Site) -> Result<Self, String> {
+        let port = free_port()?;
+        let token = bootstrap(folder, port)?;
+        let mut command = command(folder, port, &["serve"]);
+        command.stdin(Stdio::null());
+        let log = || File::create(folder.join("keyward.log")).map_err(|error| error.to_string());
+        command.stdout(log()?).stderr(log()?);
+        let mut process = Running::start(command)?;
+        wait_for(port, &mut process, "Keyward")?;
+        let site = Site { name: "Keyward", port, process: Arc::new(process) };
+        let agent_secret = furnish(port, &token, upstream.port)?;
+        Ok(Self { site, token, agent_secret })
+    }
+
+    /// The gateway.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Verification, on the same port.
+    pub fn verification(&self) -> Site {
+        self.site.clone()
+    }
+
+    /// The agent key.
+    pub fn agent_secret(&self) -> &str {
+        &self.agent_secret
+    }
+
+    /// Whether every call that was answered was counted: exactly for calls of our own, and for wrk's up to the
+    /// calls it had under way when its time was up.
+    pub fn check_usage(&self, answered_by_wrk: u64, under_way: u64) -> Result<(), String> {
+        let least = answered_by_wrk;
+        let counted = self.settled()?;
+        if counted < least || counted > least + under_way {
+            return Err(format!(
+                "usage says {counted} calls; wrk saw {least} answers and left at most {under_way} open"
+            ));
+        }
+        const OWN: u64 = 10_000;
+        let mut connection = Connection::open(self.site.port)?;
+        for _ in 0..OWN {
+            let (status, body) =
+                connection.call("POST", "/v1/chat/completions", &self.agent_secret, &wrk::chat_body())?;
+            if status != 200 {
+                return Err(format!("{status} {body}"));
+            }
+        }
+        let after = self.settled()?;
+        println!(
+            "usage: {counted} calls counted, {least} seen by wrk; then {OWN} more made, {} more counted",
+            after - counted
+        );
+        if after - counted == OWN { Ok(()) } else { Err("the usage counted is not the calls answered".to_owned()) }
+    }
+
+    /// The number of requests in the usage once it stands still.
+    fn settled(&self) -> Result<u64, String> {
+        let mut before = None;
+        for _ in 0..60 {
+            let (status, body) =
+                Connection::open(self.site.port)?.call("GET", "/api/v1/usage?group_by=agent_key", &self.token, "")?;
+            let now = (status == 200).then(|| member(&body, "requests").map(str::to_owned).unwrap_or_default());
+            if now.is_some() && now == before {
+                return now.unwrap_or_default().parse().map_err(|_| format!("no count in the usage: {body}"));
+            }
+            before = now;
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        Err("the usage does not come to rest".to_owned())
+    }
+}
+
+fn command(folder: &Path, port: u16, arguments: &[&str]) -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), PathBuf::from);
+    let mut command = Command::new(target.join("release/keyward"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("KEYWARD_LISTEN", format!("127.0.0.1:{port}"))
+        .env("KEYWARD_DATA_DIR", folder.join("data"));
+    command
+}
+
+/// The first member and a management token.
+fn bootstrap(folder: &Path, port: u16) -> Result<String, String> {
+    let arguments = ["bootstrap", "--email", "owner@example.com", "--password-stdin", "--token-name", "bench"];
+    let mut command = command(folder, port, &arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let stdin = child.stdin.take().ok_or("no stdin")?;
+    { stdin }.write_all(b"a password for benchmarks only\n").map_err(|error| error.to_string())?;
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    member(&printed, "token").map(str::to_owned)
+}
+
+/// All that a call needs; the agent key's secret.
+fn furnish(port: u16, token: &str, upstream: u16) -> Result<String, String> {
+    let make = |path: &str, body: String| {
+        let (status, answer) = Connection::open(port)?.call("POST", &format!("/api/v1{path}"), token, &body)?;
+        if status == 201 { Ok(answer) } else { Err(format!("{path}: {status} {answer}")) }
+    };
+    let key = make("/general-keys", format!("{{\"name\":\"BENCH\",\"value\":\"{PROVIDER_KEY}\"}}"))?;
+    let provider = make(
+        "/providers",
+        format!(
+            "{{\"name\":\"mock\",\"kind\":\"openai-compatible\",\"base_url\":\"http://127.0.0.1:{upstream}/v1\",\
+             \"general_key_id\":\"{}\"}}",
+            member(&key, "id")?
+        ),
+    )?;
+    make("/models", format!("{{\"name\":\"small\",\"provider_id\":\"{}\"}}", member(&provider, "id")?))?;
+    let agent = make("/agent-keys", "{\"name\":\"bench\"}".to_owned())?;
+    member(&agent, "secret").map(str::to_owned)
+}

@@ -1,0 +1,38 @@
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask prove`.
+#![allow(clippy::disallowed_methods, reason = "the bans are for the server; this drives it from outside")]
+
+mod bench;
+mod install;
+mod prove;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test                       installs what the tests need, then formatting, lints and all tests
+  bench [SECONDS [ROUNDS]]   Keyward beside nginx, release build; reports, asserts on no time
+  prove                      the long proofs, run by hand";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(),
+        ["bench", options @ ..] => bench::run(options),
+        ["prove"] => prove::run(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{install, shell};
+
+/// Installs, checks, tests; the tests' own closing line comes last.
+pub fn run() -> Result<(), String> {
+    install::debian(&install::FOR_TESTS)?;
+    install::python_clients()?;
+    shell::step("cargo", &["fmt", "--all", "--check"])?;
+    shell::step("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    if has_doc_tests(&shell::root().join("crates")) {
+        shell::step("cargo", &["test", "--workspace", "--doc"])?;
+    }
+    if shell::succeeds("cargo", &["nextest", "--version"]) {
+        shell::step("cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        shell::step("cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
+    }
+}
+
+/// Whether any library has an example in its documentation: a run of none would close on `0 passed`.
+fn has_doc_tests(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().map(|entry| entry.path()).any(|path| {
+        if path.is_dir() {
+            return has_doc_tests(&path);
+        }
+        let Ok(text) = fs::read_to_string(&path) else { return false };
+        let rust = path.extension().is_some_and(|extension| extension == "rs");
+        rust && text.lines().map(str::trim_start).any(|line| line.starts_with("/// ```") || line.starts_with("//! ```"))
+    })
+}
