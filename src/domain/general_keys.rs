@@ -163,7 +163,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     store::general_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
     record(&mut tx, actor, now, "general_key.edit", target(&key), changes).await?;
     tx.commit().await?;
-    core.reload().await?;
+    core.refresh().await;
     Ok(GeneralKeyView { key, linked_to })
 }
 
@@ -197,7 +197,8 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, 
     });
     record(&mut tx, actor, now, "general_key.delete", target(&key), changes).await?;
     tx.commit().await?;
-    core.reload().await
+    core.refresh().await;
+    Ok(())
 }
 
 /// Makes the provider's cheapest authenticated call with the key: at the provider that `provider_id` names, or else at

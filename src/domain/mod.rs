@@ -117,6 +117,14 @@ impl Core {
         }
     }
 
+    /// Swaps the catalog after a change was committed. A failure does not undo the change: it is logged, calls get 503
+    /// meanwhile, and the watch of [`crate::app`] heals it.
+    pub async fn refresh(&self) {
+        if self.reload().await.is_err() {
+            tracing::warn!("a change is stored, and will be used as soon as the database can be read again");
+        }
+    }
+
     /// Takes over what another process wrote to the database.
     ///
     /// # Errors

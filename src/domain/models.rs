@@ -84,7 +84,7 @@ pub async fn create(
         .field("general_key_id", (), new.general_key_id.clone());
     record(&mut tx, actor, now, "model.create", audited(&model), changes).await?;
     tx.commit().await?;
-    core.reload().await?;
+    core.refresh().await;
     Ok(Outcome::Done(ModelView { model, general_key_id: new.general_key_id }))
 }
 
@@ -171,7 +171,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     store::models::update(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
     record(&mut tx, actor, now, "model.edit", audited(&model), changes).await?;
     tx.commit().await?;
-    core.reload().await?;
+    core.refresh().await;
     Ok(ModelView { model, general_key_id: linked })
 }
 
@@ -189,7 +189,8 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) 
     let changes = Changes::default().field("name", model.name.as_str(), ());
     record(&mut tx, actor, now, "model.delete", audited(&model), changes).await?;
     tx.commit().await?;
-    core.reload().await
+    core.refresh().await;
+    Ok(())
 }
 
 /// The name a provider has for a model: 1 to 256 printable characters.

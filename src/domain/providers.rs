@@ -95,7 +95,7 @@ pub async fn create(
         .field("general_key_id", (), new.general_key_id.clone());
     record(&mut tx, actor, now, "provider.create", audited(&provider), changes).await?;
     tx.commit().await?;
-    core.reload().await?;
+    core.refresh().await;
     Ok(Outcome::Done(ProviderView { provider, general_key_id: new.general_key_id }))
 }
 
@@ -196,7 +196,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     store::providers::update(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;
     record(&mut tx, actor, now, "provider.edit", audited(&provider), changes).await?;
     tx.commit().await?;
-    core.reload().await?;
+    core.refresh().await;
     Ok(ProviderView { provider, general_key_id: linked })
 }
 
@@ -233,7 +233,8 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, 
     store::providers::delete(&mut tx, id).await?;
     record(&mut tx, actor, now, "provider.delete", audited(&provider), changes).await?;
     tx.commit().await?;
-    core.reload().await
+    core.refresh().await;
+    Ok(())
 }
 
 /// The kind of a stored provider, and where its calls go.

@@ -121,6 +121,9 @@ impl Egress {
                 Some(sender) => (sender, true),
                 None => (self.open(target).await?, false),
             };
+            if reused && sender.ready().await.is_err() {
+                continue;
+            }
             let answer = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
             match answer {
                 Err(_) => return Err(EgressError::Timeout(self.head_timeout)),

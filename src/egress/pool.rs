@@ -26,16 +26,17 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A connection that is ready for a request, the one used last first.
+    /// A connection that is open as far as is known, the one used last first. It may still be finishing its last
+    /// answer: wait until it is ready.
     pub(super) fn take(&self, origin: &str) -> Option<Sender> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.get_mut(origin)?;
         while let Some((sender, since)) = kept.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE {
-                return Some(sender);
-            }
             if since.elapsed() >= IDLE {
+                // The ones below were used even earlier.
                 kept.clear();
+            } else if !sender.is_closed() {
+                return Some(sender);
             }
         }
         None

@@ -43,6 +43,7 @@ impl Forward<'_> {
     /// # Errors
     /// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], [`Code::ProviderRefusedKey`].
     pub async fn send(mut self) -> Result<Response<GatewayBody>> {
+        let settlement = Settlement::new(self.gateway, self.key, &self.plan);
         let body = self.plan.body.take().map_or_else(|| self.held.bytes.clone(), Bytes::from);
         let plan = &self.plan;
         let credential = plan.key.as_ref().map(|key| Credential {
@@ -64,17 +65,21 @@ impl Forward<'_> {
         }
         let reply =
             self.gateway.egress.send(&self.gateway.pool, call).await.map_err(|error| self.unreachable(error))?;
-        if reply.status.as_u16() >= 400 { self.refused(reply).await } else { Ok(self.relayed(reply)) }
+        if reply.status.as_u16() >= 400 {
+            self.refused(reply, settlement).await
+        } else {
+            Ok(self.relayed(reply, settlement))
+        }
     }
 
-    fn relayed(self, reply: Reply) -> Response<GatewayBody> {
+    fn relayed(self, reply: Reply, mut settlement: Settlement) -> Response<GatewayBody> {
         let secret = self.plan.key.as_ref().map(|key| &key.secret);
         let mut headers = headers::returned(&reply.headers, secret);
         let streams = is_event_stream(&headers);
         if streams {
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         }
-        let settlement = Settlement::new(self.gateway, self.key, &self.plan, reply.status, streams);
+        settlement.answered(reply.status, streams.then_some(self.plan.drop_usage_chunk));
         let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, streams)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
@@ -82,7 +87,7 @@ impl Forward<'_> {
     }
 
     /// An error of the provider's: told as ours where it is about the key, else passed as it is.
-    async fn refused(self, reply: Reply) -> Result<Response<GatewayBody>> {
+    async fn refused(self, reply: Reply, mut settlement: Settlement) -> Result<Response<GatewayBody>> {
         let provider = &self.plan.provider;
         let secret = self.plan.key.as_ref().map(|key| &key.secret);
         let body = match Limited::new(reply.body, MAX_ERROR).collect().await {
@@ -119,8 +124,8 @@ impl Forward<'_> {
                 ),
             ));
         }
-        let settlement = Settlement::new(self.gateway, self.key, &self.plan, reply.status, false);
-        settlement.end_unread();
+        settlement.answered(reply.status, None);
+        settlement.end();
         let mut response = Response::new(GatewayBody::full(body));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers::returned(&reply.headers, secret);

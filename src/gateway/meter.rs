@@ -14,12 +14,12 @@ use crate::domain::{Core, key_cache::CachedKey, meter::Tally};
 /// copies; a longer answer is counted without its tokens and marked as an estimate.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
 
-/// A call that is still to be counted.
+/// A call that is still to be counted. Dropped before its end, it is counted as an error.
 pub struct Settlement {
     core: Arc<Core>,
     cpu: usize,
     tally: Option<Tally>,
-    status: StatusCode,
+    status: Option<StatusCode>,
     wire: WireFormat,
     seen: Seen,
 }
@@ -32,14 +32,8 @@ enum Seen {
 }
 
 impl Settlement {
-    /// Begins to watch an answer.
-    pub fn new(gateway: &Gateway, key: &CachedKey, plan: &Plan, status: StatusCode, streams: bool) -> Settlement {
-        let seen = if streams {
-            let reader = StreamReader::new(plan.wire, plan.drop_usage_chunk);
-            Seen::Events { reader: Box::new(reader), out: Vec::new() }
-        } else {
-            Seen::Parts { parts: Vec::new(), bytes: 0 }
-        };
+    /// Begins, before the call is sent.
+    pub fn new(gateway: &Gateway, key: &CachedKey, plan: &Plan) -> Settlement {
         let tally = Tally {
             agent_key_id: Arc::clone(&key.id),
             member_id: Arc::clone(&key.member_id),
@@ -51,9 +45,18 @@ impl Settlement {
             core: Arc::clone(&gateway.core),
             cpu: gateway.cpu,
             tally: Some(tally),
-            status,
+            status: None,
             wire: plan.wire,
-            seen,
+            seen: Seen::Parts { parts: Vec::new(), bytes: 0 },
+        }
+    }
+
+    /// Takes in the answer's head; `drop_usage_chunk` is there for a stream of events.
+    pub fn answered(&mut self, status: StatusCode, drop_usage_chunk: Option<bool>) {
+        self.status = Some(status);
+        if let Some(drop_usage_chunk) = drop_usage_chunk {
+            let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
+            self.seen = Seen::Events { reader, out: Vec::new() };
         }
     }
 
@@ -100,13 +103,7 @@ impl Settlement {
     /// Counts the call: its answer came whole.
     pub fn end(mut self) {
         let usage = self.usage();
-        self.settle(is_error(self.status), usage);
-    }
-
-    /// Counts a call whose answer has no usage in it.
-    pub fn end_unread(mut self) {
-        let usage = Usage { seen: true, ..Usage::default() };
-        self.settle(is_error(self.status), usage);
+        self.settle(self.status.is_none_or(is_error), usage);
     }
 
     fn usage(&self) -> Usage {
@@ -114,7 +111,7 @@ impl Settlement {
             Seen::Events { reader, .. } => reader.usage(),
             Seen::Parts { bytes, .. } if *bytes > MAX_KEPT => Usage { estimated: true, ..Usage::default() },
             Seen::Parts { parts, .. } => match parts.as_slice() {
-                [] => Usage::default(),
+                [] => Usage { seen: true, ..Usage::default() },
                 [whole] => Usage::from_response(self.wire, whole),
                 parts => Usage::from_response(self.wire, &parts.concat()),
             },
@@ -136,11 +133,12 @@ impl Settlement {
 }
 
 impl Drop for Settlement {
-    /// The answer broke off, or its caller left: what passed is counted, as an error and an estimate.
+    /// There was no answer, it broke off, or its caller left: what passed is counted, as an error.
     fn drop(&mut self) {
         if self.tally.is_some() {
-            let usage = Usage { estimated: true, ..self.usage() };
-            self.settle(true, usage);
+            let usage = self.usage();
+            let passed = self.status.is_some_and(|status| !is_error(status));
+            self.settle(true, Usage { estimated: usage.estimated || passed, ..usage });
         }
     }
 }

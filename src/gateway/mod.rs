@@ -21,7 +21,7 @@ use llm::WireFormat;
 pub use self::body::Budget;
 pub use self::relay::GatewayBody;
 pub use self::route::{Claim, claim};
-use self::{forward::Forward, meter::Settlement, route::Plan};
+use self::{forward::Forward, meter::Settlement};
 use crate::{
     auth,
     domain::{
@@ -63,31 +63,34 @@ pub async fn handle(
         Ok(key) => key,
         Err(error) => return failure(error, wire, request_id),
     };
-    let mut response = match answer(gateway, claim, request, &key).await {
-        Ok(response) => response,
-        Err(error) => {
-            Settlement::refused(gateway, &key);
-            failure(error, wire, request_id)
+    let answered = if claim == Claim::Models {
+        models::list(&gateway.core, &request)
+    } else {
+        match prepare(gateway, claim, request, &key).await {
+            Ok(forward) => forward.send().await,
+            Err(error) => {
+                Settlement::refused(gateway, &key);
+                Err(error)
+            }
         }
     };
+    let mut response = answered.unwrap_or_else(|error| failure(error, wire, request_id));
     decorate(&mut response, &key, gateway.core.clock.now_ms(), request_id);
     response
 }
 
-async fn answer(
-    gateway: &Gateway,
+/// Everything before a provider is involved.
+async fn prepare<'a>(
+    gateway: &'a Gateway,
     claim: Claim,
     request: Request<Incoming>,
-    key: &Arc<CachedKey>,
-) -> Result<Response<GatewayBody>> {
-    if claim == Claim::Models {
-        return models::list(&gateway.core, &request);
-    }
+    key: &'a Arc<CachedKey>,
+) -> Result<Forward<'a>> {
     headers::check_no_token(request.headers(), request.uri())?;
     let (head, incoming) = request.into_parts();
     let held = body::read(gateway, &head, incoming).await?;
-    let plan: Plan = route::resolve(&gateway.core, claim, &head, &held)?;
-    Forward { gateway, key, plan, head, held }.send().await
+    let plan = route::resolve(&gateway.core, claim, &head, &held)?;
+    Ok(Forward { gateway, key, plan, head, held })
 }
 
 /// An error of ours, in the shape of the wire format that was called.

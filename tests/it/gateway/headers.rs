@@ -41,7 +41,7 @@ async fn a_provider_sees_what_is_the_call_s_and_nothing_about_the_caller() {
     let world = keyward.with_linked_model(&provider).await;
 
     let mut head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: keyward.example\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: keyward.example\r\nAuthorization: Bearer {}\r\n",
         world.agent.secret()
     );
     for (name, value) in STRIPPED {

@@ -53,6 +53,7 @@ impl Home {
     /// Runs the binary to its end.
     pub async fn run(&self, arguments: &[&str], stdin: &str) -> Output {
         let mut command = self.command(arguments, &[]);
+        command.env_remove("KEYWARD_LOG");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that refuses before it reads has closed its end; its exit tells the story.
@@ -194,6 +195,7 @@ impl Start {
     /// Starts it, expecting that it refuses: its output, and the directory it ran on.
     pub async fn refused(self) -> (Output, Home) {
         let mut command = self.build();
+        command.env_remove("KEYWARD_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let running = command.spawn().expect("the binary starts").wait_with_output();
         let output = super::in_time("a refusal to serve", running).await.unwrap();

@@ -54,7 +54,7 @@ async fn links_the_general_key_that_is_named() {
     let made = api.provider("fake", "openai-compatible", &provider.base_url(), &key).await;
     assert_fields(
         &made,
-        &["id", "name", "kind", "base_url", "general_key_id", "created_at", "updated_at", "created_by"],
+        &["id", "name", "kind", "base_url", "general_key_id", "created_at", "updated_at"],
     );
     assert_eq!(made["general_key_id"], key["id"]);
     assert_eq!(made["base_url"], provider.base_url());

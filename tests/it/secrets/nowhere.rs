@@ -43,12 +43,13 @@ impl Search {
         Self { needles: needles.collect() }
     }
 
-    /// The first secret found, and the text it was found by.
+    /// The first secret found, and the surroundings it was found in.
     fn find(&self, haystack: &[u8]) -> Option<String> {
         [8, 24].into_iter().find_map(|length| {
-            haystack.windows(length).find_map(|window| {
+            haystack.windows(length).enumerate().find_map(|(at, window)| {
                 let name = self.needles.get(window)?;
-                Some(format!("{name}, as {}", String::from_utf8_lossy(window)))
+                let around = &haystack[at.saturating_sub(150)..haystack.len().min(at + 100)];
+                Some(format!("{name}, in …{}…", String::from_utf8_lossy(around)))
             })
         })
     }

@@ -92,7 +92,7 @@ impl Load {
 
 fn read(printed: &str, cpu_seconds: f64) -> Option<Measured> {
     let line = |mark: &str| printed.lines().map(str::trim).find(|line| line.contains(mark));
-    let after = |mark: &str| line(mark)?.strip_prefix(mark).map(str::trim);
+    let after = |mark: &str| printed.lines().find_map(|line| line.trim().strip_prefix(mark)).map(str::trim);
     Some(Measured {
         calls: line(" requests in ")?.split(' ').next()?.parse().ok()?,
         per_second: after("Requests/sec:")?.parse().ok()?,
