@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use vault::Entropy;
 
 use crate::{
-    api,
     config::Config,
-    domain::{Core, CoreParts, installation, members},
+    control,
+    domain::{Core, CoreParts, first_run, installation, sessions},
     egress::{AddressPolicy, Egress, Pool},
     gateway::{Budget, Gateway},
     listen::{self, RequestIds},
@@ -53,7 +53,7 @@ impl App {
 
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
-        let control = api::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
+        let control = control::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
         let budget = Arc::new(Budget::default());
         let ids = Arc::new(RequestIds::new(u64::try_from(core.clock.now_ms()).unwrap_or(0)));
         let mut threads = Vec::with_capacity(cores);
@@ -79,12 +79,13 @@ impl App {
         Ok(App { core, config, cores: threads, stop, _lock: lock })
     }
 
-    /// Whether somebody can sign in or use the management API already.
+    /// The link under which the first member is made, within an hour; `None` where there is one already.
     ///
     /// # Errors
     /// A storage failure.
-    pub async fn has_member(&self) -> Result<bool, StartError> {
-        members::exist(&self.core).await.map_err(|error| StartError(error.to_string()))
+    pub async fn setup_link(&self) -> Result<Option<String>, StartError> {
+        let token = first_run::offer(&self.core).await.map_err(|error| StartError(error.to_string()))?;
+        Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.base(), *token)))
     }
 
     /// Stops accepting, lets open calls end, writes down what was counted.
@@ -162,6 +163,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         if let Err(error) = core.meter.flush(&core).await {
+            error.log("");
+        }
+        if let Err(error) = sessions::record_refused(&core).await {
             error.log("");
         }
     }

@@ -1,12 +1,16 @@
 //! Who is calling: an agent with its key, or somebody who administers Keyward.
 
-use std::{net::SocketAddr, sync::Arc};
+mod session;
 
-use http::{HeaderMap, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
 use vault::Token;
 
+pub use self::session::{check_same_origin, end_cookie, session, session_token, start_cookie};
 use crate::{
-    domain::{Core, actor::Actor, agent_keys, key_cache::CachedKey, management_tokens},
+    config::WebConfig,
+    domain::{Core, actor::Actor, agent_keys, key_cache::CachedKey, management_tokens, sessions::Caller},
     error::{Code, Error, Result},
 };
 
@@ -68,26 +72,45 @@ pub async fn agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKe
     agent_keys::authenticate(core, &token).await
 }
 
-/// Who calls the management API with a bearer token.
+/// Who calls the management API: with a bearer token, or else from the console, whose session it takes under the
+/// console's rules.
 ///
 /// # Errors
-/// [`Code::Unauthenticated`]; [`Code::StorageUnavailable`] where that could not be told.
-pub async fn manager(core: &Core, headers: &HeaderMap, peer: SocketAddr, request_id: &str) -> Result<Actor> {
-    let missing = || {
-        Error::new(
+/// [`Code::Unauthenticated`]; [`Code::CrossSite`]; [`Code::StorageUnavailable`] where it could not be told.
+pub async fn administrator(
+    core: &Core,
+    web: &WebConfig,
+    method: &Method,
+    headers: &HeaderMap,
+    caller: &Caller,
+) -> Result<Actor> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return manager(core, headers, caller).await;
+    }
+    match session(core, web, headers, caller).await? {
+        Some(signed_in) => {
+            check_same_origin(web, method, headers)?;
+            Ok(signed_in.actor)
+        }
+        None => Err(Error::new(
             Code::Unauthenticated,
-            "send a management token as Authorization: Bearer kwm_…; keyward bootstrap --token-name makes the first one",
-        )
-    };
+            "send a management token as Authorization: Bearer kwm_…, or sign in to the console; keyward bootstrap \
+             --token-name makes the first token",
+        )),
+    }
+}
+
+/// Who calls with a bearer token.
+async fn manager(core: &Core, headers: &HeaderMap, caller: &Caller) -> Result<Actor> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or_else(missing)?.as_bytes();
+    let value = values.next().map(http::HeaderValue::as_bytes).unwrap_or_default();
     if values.next().is_some() {
         return Err(Error::new(Code::ConflictingCredentials, "the call carries two Authorization headers"));
     }
     let token = Token::parse(without_scheme(value)).map_err(|reason| {
         Error::new(Code::Unauthenticated, format!("this is not a management token of Keyward: {reason}"))
     })?;
-    management_tokens::authenticate(core, &token, &peer.ip().to_string(), request_id).await
+    management_tokens::authenticate(core, &token, &caller.address.to_string(), &caller.request_id).await
 }
 
 #[cfg(test)]

@@ -4,83 +4,61 @@ use std::error::Error as StdError;
 
 use store::StoreError;
 
-/// What went wrong, as programs know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is explained by its title below")]
-pub enum Code {
-    InvalidBody,
-    ConflictingCredentials,
-    UnsupportedWireFormat,
-    InvalidApiKey,
-    ExpiredApiKey,
-    DisabledApiKey,
-    RouteNotAllowed,
-    ModelNotFound,
-    ProviderNotFound,
-    BodyTooLarge,
-    UnsupportedEncoding,
-    UpstreamUnreachable,
-    ProviderRefusedKey,
-    NoGeneralKey,
-    ProviderBusy,
-    StorageUnavailable,
-    UpstreamTimeout,
-    Unauthenticated,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    NotAcceptable,
-    NameTaken,
-    Linked,
-    HasModels,
-    OriginNotBound,
-    VersionMismatch,
-    ValidationFailed,
-    IdempotencyMismatch,
-    WrongHost,
-    Internal,
+macro_rules! codes {
+    ($($name:ident = $code:literal, $status:literal, $title:literal;)+) => {
+        /// What went wrong, as programs know it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $(#[doc = $title] $name),+ }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$name),+];
+
+            /// The code, its HTTP status and a title.
+            const fn facts(self) -> (&'static str, u16, &'static str) {
+                match self { $(Code::$name => ($code, $status, $title)),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidBody = "invalid_body", 400, "The request cannot be read";
+    ConflictingCredentials = "conflicting_credentials", 400, "Two different credentials in one call";
+    UnsupportedWireFormat = "unsupported_wire_format", 400, "The model does not speak this wire format";
+    InvalidApiKey = "invalid_api_key", 401, "The agent key is not valid";
+    ExpiredApiKey = "expired_api_key", 401, "The agent key has expired";
+    DisabledApiKey = "disabled_api_key", 401, "The agent key is disabled";
+    RouteNotAllowed = "route_not_allowed", 403, "The agent key may not use this route";
+    ModelNotFound = "model_not_found", 404, "There is no such model";
+    ProviderNotFound = "provider_not_found", 404, "There is no such provider";
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    UnsupportedEncoding = "unsupported_encoding", 415, "The body is encoded";
+    UpstreamUnreachable = "upstream_unreachable", 502, "The provider cannot be reached";
+    ProviderRefusedKey = "provider_refused_key", 502, "The provider refused its key";
+    NoGeneralKey = "no_general_key", 503, "No general key is linked";
+    ProviderBusy = "provider_busy", 503, "Too many calls are in flight";
+    StorageUnavailable = "storage_unavailable", 503, "The storage is unavailable";
+    UpstreamTimeout = "upstream_timeout", 504, "The provider did not answer in time";
+    Unauthenticated = "unauthenticated", 401, "A management token is needed";
+    Forbidden = "forbidden", 403, "Not allowed";
+    NotFound = "not_found", 404, "Not found";
+    MethodNotAllowed = "method_not_allowed", 405, "This method is not for this path";
+    NotAcceptable = "unsupported_media_type", 415, "The body must be JSON";
+    NameTaken = "name_taken", 409, "The name is taken";
+    Linked = "linked", 409, "The general key is linked";
+    HasModels = "has_models", 409, "The provider has models";
+    OriginNotBound = "origin_not_bound", 409, "The general key is not bound to this origin";
+    VersionMismatch = "version_mismatch", 412, "Somebody else changed it";
+    ValidationFailed = "validation_failed", 422, "A value was refused";
+    IdempotencyMismatch = "idempotency_mismatch", 422, "The idempotency key was used for another body";
+    WrongHost = "wrong_host", 421, "This host name is not served here";
+    CrossSite = "cross_site", 403, "The request came from another site";
+    TooManyAttempts = "too_many_attempts", 429, "Too many attempts";
+    Internal = "internal_error", 500, "Keyward failed";
 }
 
 impl Code {
-    /// The code, its HTTP status and a title.
-    const fn facts(self) -> (&'static str, u16, &'static str) {
-        match self {
-            Code::InvalidBody => ("invalid_body", 400, "The request cannot be read"),
-            Code::ConflictingCredentials => ("conflicting_credentials", 400, "Two different credentials in one call"),
-            Code::UnsupportedWireFormat => {
-                ("unsupported_wire_format", 400, "The model does not speak this wire format")
-            }
-            Code::InvalidApiKey => ("invalid_api_key", 401, "The agent key is not valid"),
-            Code::ExpiredApiKey => ("expired_api_key", 401, "The agent key has expired"),
-            Code::DisabledApiKey => ("disabled_api_key", 401, "The agent key is disabled"),
-            Code::RouteNotAllowed => ("route_not_allowed", 403, "The agent key may not use this route"),
-            Code::ModelNotFound => ("model_not_found", 404, "There is no such model"),
-            Code::ProviderNotFound => ("provider_not_found", 404, "There is no such provider"),
-            Code::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
-            Code::UnsupportedEncoding => ("unsupported_encoding", 415, "The body is encoded"),
-            Code::UpstreamUnreachable => ("upstream_unreachable", 502, "The provider cannot be reached"),
-            Code::ProviderRefusedKey => ("provider_refused_key", 502, "The provider refused its key"),
-            Code::NoGeneralKey => ("no_general_key", 503, "No general key is linked"),
-            Code::ProviderBusy => ("provider_busy", 503, "Too many calls are in flight"),
-            Code::StorageUnavailable => ("storage_unavailable", 503, "The storage is unavailable"),
-            Code::UpstreamTimeout => ("upstream_timeout", 504, "The provider did not answer in time"),
-            Code::Unauthenticated => ("unauthenticated", 401, "A management token is needed"),
-            Code::Forbidden => ("forbidden", 403, "Not allowed"),
-            Code::NotFound => ("not_found", 404, "Not found"),
-            Code::MethodNotAllowed => ("method_not_allowed", 405, "This method is not for this path"),
-            Code::NotAcceptable => ("unsupported_media_type", 415, "The body must be JSON"),
-            Code::NameTaken => ("name_taken", 409, "The name is taken"),
-            Code::Linked => ("linked", 409, "The general key is linked"),
-            Code::HasModels => ("has_models", 409, "The provider has models"),
-            Code::OriginNotBound => ("origin_not_bound", 409, "The general key is not bound to this origin"),
-            Code::VersionMismatch => ("version_mismatch", 412, "Somebody else changed it"),
-            Code::ValidationFailed => ("validation_failed", 422, "A value was refused"),
-            Code::IdempotencyMismatch => ("idempotency_mismatch", 422, "The idempotency key was used for another body"),
-            Code::WrongHost => ("wrong_host", 421, "This host name is not served here"),
-            Code::Internal => ("internal_error", 500, "Keyward failed"),
-        }
-    }
-
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
         self.facts().0
@@ -124,9 +102,9 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error without a cause.
+    /// An error without a cause. A key of ours that somebody put where none belongs is not repeated.
     pub fn new(code: Code, detail: impl Into<String>) -> Error {
-        Error { code, detail: detail.into(), fields: Vec::new(), extension: None, cause: None }
+        Error { code, detail: without_tokens(detail.into()), fields: Vec::new(), extension: None, cause: None }
     }
 
     /// Attaches what only the log may know.
@@ -217,6 +195,28 @@ impl From<vault::VaultError> for Error {
     }
 }
 
+/// A text in which anything that looks like a key of ours is cut to its prefix.
+fn without_tokens(text: String) -> String {
+    /// Longer than any word, shorter than any key.
+    const SUSPICIOUS: usize = 20;
+    let mut rest = text.as_str();
+    let mut clean = String::new();
+    while let Some(at) = ["kw_", "kwm_"].iter().filter_map(|prefix| rest.find(prefix)).min() {
+        let (before, token) = rest.split_at(at);
+        let prefix = if token.starts_with("kw_") { 3 } else { 4 };
+        let length = token[prefix..].bytes().take_while(u8::is_ascii_alphanumeric).count();
+        clean.push_str(before);
+        clean.push_str(&token[..prefix]);
+        if length >= SUSPICIOUS {
+            clean.push('…');
+        } else {
+            clean.push_str(&token[prefix..prefix + length]);
+        }
+        rest = &token[prefix + length..];
+    }
+    if clean.is_empty() { text } else { clean + rest }
+}
+
 /// An error with its sources, on one line.
 struct Chain<'a>(&'a (dyn StdError + 'static));
 
@@ -229,5 +229,19 @@ impl std::fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_not_repeated_and_words_are() {
+        let key = format!("kw_{}", "0".repeat(49));
+        let error =
+            Error::new(Code::ModelNotFound, format!("no model {key}, nor kwm_{} there; send kw_a", "1".repeat(49)));
+        assert_eq!(error.detail, "no model kw_…, nor kwm_… there; send kw_a");
+        assert_eq!(Error::new(Code::NotFound, "plain").detail, "plain");
     }
 }

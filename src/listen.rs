@@ -27,9 +27,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    api::{Peer, RequestId},
     gateway::{self, Gateway, GatewayBody},
     metrics::Metrics,
+    request::{Peer, RequestId},
     verify,
 };
 

@@ -7,8 +7,10 @@
 //! | [`app`], [`listen`] | assembles everything; takes connections in |
 //! | [`gateway`] | agents' calls: check, inject, forward, meter |
 //! | [`verify`] | tells other services whether an agent key is good |
+//! | [`control`] | who of the next two answers |
+//! | [`console`] | the pages for administrators |
 //! | [`api`] | the management API |
-//! | [`auth`], [`error`], [`metrics`] | who is calling; what went wrong; figures |
+//! | [`request`], [`auth`], [`error`], [`metrics`] | what is asked; who is calling; what went wrong; figures |
 //! | [`domain`] | the rules; nothing below it knows HTTP |
 //! | [`egress`] | the one way out |
 //!
@@ -19,12 +21,15 @@ mod app;
 mod auth;
 mod commands;
 mod config;
+mod console;
+mod control;
 mod domain;
 mod egress;
 mod error;
 mod gateway;
 mod listen;
 mod metrics;
+mod request;
 mod verify;
 
 use std::process::ExitCode;

@@ -40,7 +40,7 @@ pub struct Body {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 pub struct Actor {
-    /// `member`, `token` or `command`.
+    /// `member`, `token`, `command`, or `nobody` for somebody who is not signed in.
     kind: String,
     id: Option<String>,
     name: String,
@@ -87,7 +87,7 @@ pub async fn list(
     Params(params): Params<EventParams>,
 ) -> ApiResult<Json<List<Body>>> {
     let EventParams { search, action, actor_id, target_id, sort, limit, cursor } = params;
-    let query = EventQuery { search, action, actor_id, target_id, sort, limit, cursor };
+    let query = EventQuery { search, action, actor_id, target_id, sort, limit, cursor, ..EventQuery::default() };
     Ok(List::of(audit_events::list(&state.core, &query).await?, render))
 }
 

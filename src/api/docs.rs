@@ -8,6 +8,19 @@ use axum::{
 
 use super::State;
 
+/// The description as JSON, with ids of operations that differ from resource to resource: `agent_keys_create`.
+pub fn with_unique_ids(description: &utoipa::openapi::OpenApi) -> String {
+    let mut document = serde_json::to_value(description).unwrap_or_default();
+    let paths = document["paths"].as_object_mut();
+    for operation in paths.into_iter().flatten().flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten())
+    {
+        let tag = operation.1["tags"][0].as_str().unwrap_or_default().to_lowercase().replace(' ', "_");
+        let verb = operation.1["operationId"].as_str().unwrap_or_default().to_owned();
+        operation.1["operationId"] = format!("{tag}_{verb}").into();
+    }
+    document.to_string()
+}
+
 /// `/openapi.json`
 pub async fn description(AxumState(state): AxumState<State>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], state.description.to_string()).into_response()

@@ -1,6 +1,6 @@
 //! What handlers take from a request.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::convert::Infallible;
 
 use axum::{
     body::Bytes,
@@ -16,26 +16,11 @@ use crate::{
     auth,
     domain::{actor::Actor, idempotency::Idempotency},
     error::{Code, Error},
+    request,
 };
 
 /// The largest body of the management API, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-
-/// The caller's address, put there by the listener.
-#[derive(Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
-/// The request's id, put there by the listener.
-#[derive(Clone)]
-pub struct RequestId(pub String);
-
-impl<S: Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, Infallible> {
-        Ok(parts.extensions.get::<RequestId>().cloned().unwrap_or(RequestId(String::new())))
-    }
-}
 
 /// Who calls: every handler of the management API takes one.
 pub struct Caller(pub Actor);
@@ -44,9 +29,9 @@ impl FromRequestParts<State> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Caller, Problem> {
-        let peer = parts.extensions.get::<Peer>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        Ok(Caller(auth::manager(&state.core, &parts.headers, peer, &request_id).await?))
+        let caller = request::caller(&parts.extensions);
+        let actor = auth::administrator(&state.core, &state.web, &parts.method, &parts.headers, &caller).await?;
+        Ok(Caller(actor))
     }
 }
 
@@ -79,7 +64,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             Ok(Query(params)) => Ok(Params(params)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let detail = text.split_once(": ").map_or(text.as_str(), |(_, detail)| detail).to_owned();
+                let detail = without_values(text.split_once(": ").map_or(text.as_str(), |(_, detail)| detail));
                 let name = quoted(&detail).unwrap_or_default().to_owned();
                 let whole = format!("the query is refused: {detail}");
                 Err(Problem(Error::refused(format!("?{name}"), detail, whole)))
@@ -144,29 +129,69 @@ fn check_json_type(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
 /// Parses a body; no body is an empty object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes).map_err(|error| {
-        if !error.is_data() {
-            return Problem(Error::new(Code::InvalidBody, format!("the body is not JSON: {error}")));
-        }
-        let text = error.to_string();
-        let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail).to_owned();
-        let name = quoted(&detail).filter(|_| detail.contains("field")).unwrap_or_default();
-        let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
-        let whole = format!("the body is refused: {detail}");
-        Problem(Error::refused(pointer, detail, whole))
-    })
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(refused)?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(parsed)
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem(Error::new(Code::InvalidBody, format!("the body is not JSON: {error}")))
+}
+
+/// A body whose values are refused, with a pointer to the value.
+fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    if !error.inner().is_data() {
+        return not_json(error.inner());
+    }
+    let text = error.inner().to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let detail = without_values(text);
+    let path: String = error
+        .path()
+        .iter()
+        .map(|segment| match segment {
+            serde_path_to_error::Segment::Map { key } if is_field_name(key) => format!("/{key}"),
+            serde_path_to_error::Segment::Seq { index } => format!("/{index}"),
+            _ => String::new(),
+        })
+        .collect();
+    let pointer = match quoted(&detail) {
+        Some(name) if path.is_empty() && detail.contains("field") => format!("/{name}"),
+        _ => path,
+    };
+    let whole = format!("the body is refused: {detail}");
+    Problem(Error::refused(pointer, detail, whole))
 }
 
 /// The first part of a message in backticks: the field it is about.
 fn quoted(message: &str) -> Option<&str> {
-    message.split('`').nth(1)
+    message.split('`').nth(1).filter(|name| is_field_name(name))
+}
+
+/// Whether a text is plainly the name of a field, and no secret that was put in the wrong place.
+fn is_field_name(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// A message of serde's without what the request held: it may be a secret in the wrong place.
+fn without_values(message: &str) -> String {
+    let (said, expected) = message.split_once(", expected ").map_or((message, None), |(said, rest)| (said, Some(rest)));
+    let kept = match said.split_once(['`', '"']) {
+        Some((before, rest)) if !rest.split(['`', '"']).next().is_some_and(is_field_name) => before.trim_end(),
+        _ => said,
+    };
+    match expected {
+        Some(expected) => format!("{kept}, expected {expected}"),
+        None => kept.to_owned(),
+    }
 }
 
 /// Against DNS rebinding: what a browser could reach without a token answers only under names that are ours.
 pub async fn check_host(AxumState(state): AxumState<State>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let bearer = request.headers().contains_key(header::AUTHORIZATION);
-    if bearer || path == "/livez" || path == "/readyz" || state.web.serves(host(&request)) {
+    if bearer || path == "/livez" || path == "/readyz" || request::is_for_us(&request, &state.web) {
         return next.run(request).await;
     }
     Problem(Error::new(
@@ -174,12 +199,4 @@ pub async fn check_host(AxumState(state): AxumState<State>, request: Request, ne
         "this host name is not one of ours; use KEYWARD_PUBLIC_URL's, or add it to KEYWARD_ALLOWED_HOSTS",
     ))
     .into_response()
-}
-
-/// The host a request was sent to, with its port.
-fn host(request: &Request) -> &str {
-    match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-    }
 }

@@ -18,6 +18,7 @@ use crate::domain::{
     clock::{rfc3339, rfc3339_or_none},
     general_keys::{self, Edit, GeneralKeyView},
     idempotency::Outcome,
+    key_test,
 };
 
 /// A general key: a credential of an external LLM provider. Its value cannot be read back.
@@ -183,7 +184,7 @@ pub async fn test(
     Path(id): Path<String>,
     body: JsonBody<TestBody>,
 ) -> ApiResult<Json<TestResult>> {
-    let result = general_keys::test(&state.core, &id, body.value.provider_id.as_deref()).await?;
+    let result = key_test::stored(&state.core, &id, body.value.provider_id.as_deref()).await?;
     Ok(Json(TestResult { ok: result.ok, status: result.status, detail: result.detail }))
 }
 

@@ -18,7 +18,6 @@ use axum::{Router, middleware, routing::get};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::extract::{Peer, RequestId};
 use self::problem::Security;
 use crate::{config::WebConfig, domain::Core, metrics::Metrics};
 
@@ -50,8 +49,14 @@ pub struct State {
 )]
 struct Description;
 
-/// Everything on the control runtime but the console: management API, its description, operations.
-pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> Router {
+/// Whether the path is answered here; the console has the rest.
+pub fn claims(path: &str) -> bool {
+    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json") || path.starts_with("/api/")
+}
+
+/// Everything on the control runtime but the console: management API, its description, operations. Gives the
+/// description as well, for whoever wants to show it.
+pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (Router, Arc<str>) {
     let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(general_keys::list, general_keys::create))
         .routes(routes!(general_keys::read, general_keys::edit, general_keys::delete))
@@ -67,14 +72,17 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> Ro
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
         .split_for_parts();
-    let description = description.to_json().unwrap_or_default();
-    let state = State { core, web, metrics, description: description.into() };
-    api.route("/livez", get(operations::live))
+    let description: Arc<str> = docs::with_unique_ids(&description).into();
+    let state = State { core, web, metrics, description: Arc::clone(&description) };
+    let router = api
+        .route("/livez", get(operations::live))
         .route("/readyz", get(operations::ready))
         .route("/metrics", get(operations::metrics))
         .route("/openapi.json", get(docs::description))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), extract::check_host))
-        .with_state(state)
+        .layer(middleware::map_response(problem::harden))
+        .with_state(state);
+    (router, description)
 }

@@ -11,7 +11,6 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
-use super::extract::RequestId;
 use crate::error::{Code, Error};
 
 /// An error of the management API.
@@ -91,14 +90,22 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A path that is none.
-pub async fn no_such_path(RequestId(_): RequestId, uri: axum::http::Uri) -> Problem {
-    Problem(Error::new(Code::NotFound, format!("there is nothing at {}; /docs lists the paths of the API", uri.path())))
+/// What every answer says about itself: it is what it says it is, and nobody on the way keeps it.
+pub async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A path that is none. It is not repeated: somebody may have put a key into it.
+pub async fn no_such_path() -> Problem {
+    Problem(Error::new(Code::NotFound, "there is nothing at this path; /docs lists the paths of the API"))
 }
 
 /// A method that is not for its path.
-pub async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
-    Problem(Error::new(Code::MethodNotAllowed, format!("{method} is not for {}; /docs lists what is", uri.path())))
+pub async fn wrong_method() -> Problem {
+    Problem(Error::new(Code::MethodNotAllowed, "this method is not for this path; /docs lists what is"))
 }
 
 /// Adds the bearer token to the description.

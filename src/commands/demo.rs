@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use vault::OneTimeToken;
 use zeroize::Zeroizing;
 
-use super::{Failure, failed, serve::until_told_to_stop};
+use super::{Failure, failed, serve::StopSignals};
 use crate::{
     app::App,
     config::{Config, Source},
@@ -34,6 +34,7 @@ const MODEL: &str = "demo-model";
 
 /// Runs the demonstration until it is told to stop; its data goes with it.
 pub async fn run(source: &Source) -> Result<(), Failure> {
+    let stop = StopSignals::new()?;
     let dir = tempfile::Builder::new().prefix("keyward-demo-").tempdir().map_err(failed)?;
     let mut config = Config::load(source).map_err(failed)?;
     config.storage.data_dir = dir.path().to_owned();
@@ -53,7 +54,7 @@ pub async fn run(source: &Source) -> Result<(), Failure> {
     println!("E-mail: {EMAIL}");
     println!("Password: {}", *password);
     println!("Keyward listens at {url}; its data goes when it stops (Ctrl+C).");
-    until_told_to_stop().await?;
+    stop.wait().await;
     app.stop().await;
     Ok(())
 }

@@ -1,32 +1,46 @@
 //! `keyward serve`
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, failed};
 use crate::{app::App, config::Config};
 
 /// Runs until it is told to stop.
 pub async fn run(config: Config) -> Result<(), Failure> {
+    let stop = StopSignals::new()?;
     let app = App::start(config).await.map_err(failed)?;
     let url = app.config.web.base();
     println!("Keyward listens at {url}");
-    if !app.has_member().await.map_err(failed)? {
-        println!("There is no member yet. Make the first one, and a management token, with:");
+    if let Some(link) = app.setup_link().await.map_err(failed)? {
+        println!("There is no member yet. Make the first one in a browser, within an hour:");
+        println!("  {link}");
+        println!("or here, with a management token:");
         println!("  keyward bootstrap --email YOU@EXAMPLE.COM --password-stdin --token-name first");
     }
-    until_told_to_stop().await?;
+    stop.wait().await;
     app.stop().await;
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn until_told_to_stop() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, heard from the moment this is made: before anything listens, so that an early one is not lost.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Begins to hear.
+    pub fn new() -> Result<StopSignals, Failure> {
+        let hear = |kind| signal(kind).map_err(failed);
+        Ok(StopSignals { terminate: hear(SignalKind::terminate())?, interrupt: hear(SignalKind::interrupt())? })
     }
-    tracing::info!("told to stop");
-    Ok(())
+
+    /// Waits for either.
+    pub async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("told to stop");
+    }
 }

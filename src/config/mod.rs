@@ -111,9 +111,12 @@ impl Config {
             Some(url) => url,
             None => format!("sqlite:{}", data_dir.join("keyward.db").display()),
         };
+        if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| database_url.starts_with(scheme)) {
+            return Err(ConfigError::wrong("database_url", "must start with sqlite: or postgres://"));
+        }
         let named_key_file = source.optional("master_key_file")?;
         if named_key_file.is_none() && !database_url.starts_with("sqlite:") {
-            return Err(ConfigError::missing(
+            return Err(ConfigError::wrong(
                 "master_key_file",
                 "with PostgreSQL the master key is shared by every replica: make one with `keyward master-key new` \
                  and name its file",

@@ -74,8 +74,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A setting that must be given.
-    pub fn missing(name: &str, why: &str) -> ConfigError {
+    /// A setting that cannot stay as it is, and why.
+    pub fn wrong(name: &str, why: &str) -> ConfigError {
         ConfigError { setting: env_name(name), problem: why.to_owned() }
     }
 }

@@ -9,6 +9,8 @@ pub enum ActorKind {
     Token,
     /// Somebody with a shell on the machine.
     Command,
+    /// Somebody who is not signed in.
+    Nobody,
 }
 
 impl ActorKind {
@@ -18,6 +20,7 @@ impl ActorKind {
             ActorKind::Member => "member",
             ActorKind::Token => "token",
             ActorKind::Command => "command",
+            ActorKind::Nobody => "nobody",
         }
     }
 }
@@ -40,6 +43,18 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Somebody who is not signed in.
+    pub fn nobody(address: &str, request_id: &str) -> Actor {
+        Actor {
+            kind: ActorKind::Nobody,
+            id: String::new(),
+            name: String::from("not signed in"),
+            member_id: String::new(),
+            address: address.to_owned(),
+            request_id: request_id.to_owned(),
+        }
+    }
+
     /// A command on the machine itself.
     pub fn command(name: &str) -> Actor {
         Actor {

@@ -11,6 +11,29 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// Everything that is recorded, for pickers.
+pub const ACTIONS: [&str; 19] = [
+    "general_key.create",
+    "general_key.edit",
+    "general_key.delete",
+    "agent_key.create",
+    "agent_key.edit",
+    "agent_key.disable",
+    "agent_key.enable",
+    "agent_key.delete",
+    "provider.create",
+    "provider.edit",
+    "provider.delete",
+    "model.create",
+    "model.edit",
+    "model.delete",
+    "member.create",
+    "member.sign_in",
+    "member.sign_in_refused",
+    "member.sign_out",
+    "management_token.create",
+];
+
 /// Which events.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
@@ -22,6 +45,10 @@ pub struct EventQuery {
     pub actor_id: Option<String>,
     /// What it was done to, by id.
     pub target_id: Option<String>,
+    /// Part of the actor's name.
+    pub actor_name: Option<String>,
+    /// Part of the target's name.
+    pub target_name: Option<String>,
     /// `-seq`, the only order.
     pub sort: Option<String>,
     /// Rows a page.
@@ -57,10 +84,12 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
         action: text(&query.action),
         actor_id: text(&query.actor_id),
         target_id: text(&query.target_id),
+        actor_name: text(&query.actor_name),
+        target_name: text(&query.target_name),
         before,
         limit: limit + 1,
     };
-    if filter.search.chars().count() > 1000 {
+    if [&filter.search, &filter.actor_name, &filter.target_name].iter().any(|text| text.chars().count() > 1000) {
         return Err(Error::parameter("search", "must have at most 1000 characters"));
     }
     let mut db = core.store.read().await?;

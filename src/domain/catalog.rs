@@ -99,6 +99,9 @@ impl Catalog {
     /// [`Code::ModelNotFound`]; [`Code::StorageUnavailable`] while the catalog is unread.
     pub fn resolve(&self, model: &str) -> Result<Route> {
         self.check_read()?;
+        if vault::contains_token(model.as_bytes()) {
+            return Err(Error::new(Code::InvalidBody, "`model` holds a Keyward key, which would reach the provider"));
+        }
         if let Some(entry) = self.models.get(model) {
             return Ok(Route {
                 provider: Arc::clone(&entry.provider),

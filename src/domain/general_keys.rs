@@ -12,15 +12,12 @@ use super::{
     audit::{ChangeTarget, Changes, record},
     idempotency::{Idempotency, Outcome},
     ids,
-    links::{self, LinkedTo},
+    links::{self, LinkTarget, LinkedTo},
     name::Name,
     paging::{self, ListQuery, Page, Sorts},
     providers,
 };
-use crate::{
-    egress::Credential,
-    error::{Code, Error, Result},
-};
+use crate::error::{Code, Error, Result};
 
 const KIND: &str = "general_key";
 const SORTS: Sorts<GeneralKeySort> = Sorts {
@@ -40,17 +37,6 @@ pub struct GeneralKeyView {
     pub key: GeneralKey,
     /// Its links.
     pub linked_to: Vec<LinkedTo>,
-}
-
-/// What a provider said to 'test key'.
-#[derive(Debug, Clone)]
-pub struct TestResult {
-    /// Whether it took the key.
-    pub ok: bool,
-    /// Its status; `None` where there was no answer.
-    pub status: Option<u16>,
-    /// Its own words, or why there is no answer.
-    pub detail: String,
 }
 
 /// Creates a key.
@@ -122,6 +108,16 @@ pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<GeneralKeyView>
     Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.key, &listing)))
 }
 
+/// Every key, by name, for pickers.
+///
+/// # Errors
+/// A storage failure.
+pub async fn all(core: &Core) -> Result<Vec<GeneralKey>> {
+    let mut keys = store::general_keys::all(&mut core.store.read().await?).await?;
+    keys.sort_by(|a, b| a.name_key.cmp(&b.name_key));
+    Ok(keys)
+}
+
 /// What an edit changes.
 #[derive(Debug, Default)]
 pub struct Edit {
@@ -172,7 +168,6 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
 /// # Errors
 /// [`Code::Linked`] with the links; [`Code::VersionMismatch`]; [`Code::NotFound`].
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, force: bool) -> Result<()> {
-    let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     let key = found(&mut tx, id).await?;
     check_version(key.version, version)?;
@@ -190,63 +185,54 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, 
         error.extension = Some(("linked_to", serde_json::to_value(&linked_to).unwrap_or_default()));
         return Err(error);
     }
-    store::links::delete_of_general_key(&mut tx, id).await?;
-    store::general_keys::delete(&mut tx, id).await?;
+    finish_delete(core, tx, actor, &key, &linked_to, None).await
+}
+
+/// Deletes a key after linking another one wherever it was linked: all of it or nothing.
+///
+/// # Errors
+/// A refused field `replacement_id`; [`Code::OriginNotBound`] where the other key's value may not go to one of the
+/// places; [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn replace(core: &Core, actor: &Actor, id: &str, version: Option<i64>, replacement_id: &str) -> Result<()> {
+    let mut tx = core.store.write().await?;
+    let key = found(&mut tx, id).await?;
+    check_version(key.version, version)?;
+    let other = store::general_keys::get(&mut tx, replacement_id)
+        .await?
+        .filter(|other| other.id != key.id)
+        .ok_or_else(|| Error::field("replacement_id", "must be another key that exists"))?;
+    let linked_to = links::linked_to(&mut tx, id).await?;
+    for link in &linked_to {
+        let provider_id = match link.kind.as_str() {
+            "provider" => Some(link.id.clone()),
+            _ => store::models::get(&mut tx, &link.id).await?.map(|model| model.provider_id),
+        };
+        let Some(provider_id) = provider_id else { continue };
+        let Some(provider) = store::providers::get(&mut tx, &provider_id).await? else { continue };
+        let (_, target) = providers::target_of(core, &provider)?;
+        let at = LinkTarget { kind: &link.kind, id: &link.id, target: &target };
+        links::set(core, &mut tx, &at, Some(&other.id), None, actor).await?;
+    }
+    finish_delete(core, tx, actor, &key, &linked_to, Some(&other.name)).await
+}
+
+async fn finish_delete(
+    core: &Core,
+    mut tx: store::Write,
+    actor: &Actor,
+    key: &GeneralKey,
+    linked_to: &[LinkedTo],
+    replaced_by: Option<&str>,
+) -> Result<()> {
+    store::links::delete_of_general_key(&mut tx, &key.id).await?;
+    store::general_keys::delete(&mut tx, &key.id).await?;
     let changes = linked_to.iter().fold(Changes::default().field("name", key.name.as_str(), ()), |changes, link| {
-        changes.field(&format!("link of {} {}", link.kind, link.name), key.name.as_str(), ())
+        changes.field(&format!("link of {} {}", link.kind, link.name), key.name.as_str(), replaced_by)
     });
-    record(&mut tx, actor, now, "general_key.delete", target(&key), changes).await?;
+    record(&mut tx, actor, core.clock.now_ms(), "general_key.delete", target(key), changes).await?;
     tx.commit().await?;
     core.refresh().await;
     Ok(())
-}
-
-/// Makes the provider's cheapest authenticated call with the key: at the provider that `provider_id` names, or else at
-/// the first one it is linked to.
-///
-/// # Errors
-/// [`Code::NotFound`]; a refused `provider_id`; [`Code::OriginNotBound`] where the value may not go there.
-pub async fn test(core: &Core, id: &str, provider_id: Option<&str>) -> Result<TestResult> {
-    let mut db = core.store.read().await?;
-    let key = found(&mut db, id).await?;
-    let provider_id = match provider_id {
-        Some(provider_id) => provider_id.to_owned(),
-        None => first_provider(&mut db, &key).await?,
-    };
-    let provider = store::providers::get(&mut db, &provider_id)
-        .await?
-        .ok_or_else(|| Error::field("provider_id", format!("there is no provider {provider_id}")))?;
-    let (kind, where_to) = providers::target_of(core, &provider)?;
-    let copies = store::general_keys::copies(&mut db, id).await?;
-    let binding = where_to.binding();
-    let copy = copies.iter().find(|copy| copy.binding == binding.canonical()).ok_or_else(|| {
-        Error::new(
-            Code::OriginNotBound,
-            format!("the value of {} was not saved for {}; link it there first", key.name, binding.origin()),
-        )
-    })?;
-    drop(db);
-    let secret = core.store.keyring().open_bound(&super::catalog::sealed_place(copy), binding, &copy.sealed).map_err(
-        |error| {
-            Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
-                .with_cause(error)
-        },
-    )?;
-    let auth = kind.native_auth();
-    let credential = Credential { secret: &secret, header: auth.header_name(), prefix: auth.prefix() };
-    Ok(super::providers::check_key(core, kind, &where_to, credential).await)
-}
-
-async fn first_provider(db: &mut impl Handle, key: &GeneralKey) -> Result<String> {
-    let unlinked = || {
-        Error::field("provider_id", format!("{} is not linked to anything; link it, or say where to test it", key.name))
-    };
-    let link = store::links::of_general_key(db, &key.id).await?.into_iter().next().ok_or_else(unlinked)?;
-    if link.target_kind == "provider" {
-        return Ok(link.target_id);
-    }
-    let model = store::models::get(db, &link.target_id).await?.ok_or_else(unlinked)?;
-    Ok(model.provider_id)
 }
 
 /// Seals a new value for every place the key is linked to now, instead of the old one.
@@ -278,11 +264,11 @@ async fn reseal(core: &Core, tx: &mut store::Write, id: &str, value: &ProviderVa
     Ok(())
 }
 
-fn parse_value(value: String) -> Result<ProviderValue> {
+pub(super) fn parse_value(value: String) -> Result<ProviderValue> {
     ProviderValue::parse(value).map_err(|error| Error::field("value", error.to_string()))
 }
 
-async fn found(db: &mut impl Handle, id: &str) -> Result<GeneralKey> {
+pub(super) async fn found(db: &mut impl Handle, id: &str) -> Result<GeneralKey> {
     store::general_keys::get(db, id).await?.ok_or_else(|| Error::not_found("general key", id))
 }
 

@@ -119,14 +119,16 @@ pub async fn allow(
         store::general_keys::delete_copy(tx, &copy.id).await?;
         return seal_copy(core, tx, &key.id, Some(binding), &value).await;
     }
-    Err(Error::new(
+    let mut error = Error::new(
         Code::OriginNotBound,
         format!(
             "the value of {} was not saved for {}; to send it there, give the value again as general_key_value",
             key.name,
             binding.origin()
         ),
-    ))
+    );
+    error.extension = Some(("not_bound", serde_json::json!({ "general_key": key.name, "origin": binding.origin() })));
+    Err(error)
 }
 
 /// Seals a value for one place, or for none yet.

@@ -1,7 +1,11 @@
 //! Members: who administers Keyward.
 
-use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher};
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
 use store::{Write, members::Member};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{Core, ids, name};
@@ -47,14 +51,6 @@ pub async fn create_first(
     Ok(member)
 }
 
-/// Whether there is a member.
-///
-/// # Errors
-/// A storage failure.
-pub async fn exist(core: &Core) -> Result<bool> {
-    Ok(store::members::count(&mut core.store.read().await?).await? > 0)
-}
-
 /// An e-mail address, trimmed; only what is plainly none is refused.
 ///
 /// # Errors
@@ -86,11 +82,34 @@ pub async fn hash(core: &Core, password: Zeroizing<String>) -> Result<String> {
     }
     let mut salt = [0_u8; 16];
     core.entropy.fill(&mut salt)?;
-    off_thread(move || {
-        let hash = hasher().hash_password_with_salt(password.as_bytes(), &salt);
-        hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
-    })
-    .await
+    core.passwords
+        .run(move || {
+            let hash = hasher().hash_password_with_salt(password.as_bytes(), &salt);
+            hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
+        })
+        .await
+}
+
+/// Whether a password belongs to a hash; takes as long where there is no hash, so that time does not tell whether an
+/// account exists.
+///
+/// # Errors
+/// Only where the check could not be made.
+pub async fn verify(core: &Core, password_hash: Option<String>, password: Zeroizing<String>) -> Result<bool> {
+    /// Of no password anybody has.
+    const NOBODY: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    if password.len() > MAX_PASSWORD {
+        return Ok(false);
+    }
+    core.passwords
+        .run(move || {
+            let known = password_hash.is_some();
+            let text = password_hash.unwrap_or_else(|| NOBODY.to_owned());
+            let parsed = PasswordHash::new(&text).map_err(|error| error.to_string())?;
+            Ok(hasher().verify_password(password.as_bytes(), &parsed).is_ok() && known)
+        })
+        .await
 }
 
 fn hasher() -> Argon2<'static> {
@@ -98,11 +117,32 @@ fn hasher() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
 }
 
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T> {
-    let failed =
-        |cause: String| Error::new(Code::Internal, "the password could not be checked; try again").with_cause(cause);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(failed),
-        Err(error) => Err(failed(error.to_string())),
+/// Where passwords are hashed, off the runtime's threads: each takes 19 MiB and tens of milliseconds of a core, so
+/// that only a few run at a time, a few more wait, and the rest is turned away.
+pub struct PasswordLane {
+    running: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Default for PasswordLane {
+    fn default() -> PasswordLane {
+        PasswordLane { running: Semaphore::new(2), waiting: Semaphore::new(32) }
+    }
+}
+
+impl PasswordLane {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T> {
+        let failed = |cause: String| {
+            Error::new(Code::Internal, "the password could not be checked; try again").with_cause(cause)
+        };
+        let _place = self
+            .waiting
+            .try_acquire()
+            .map_err(|_| Error::new(Code::TooManyAttempts, "too many passwords are being checked; try again"))?;
+        let _turn = self.running.acquire().await.map_err(|error| failed(error.to_string()))?;
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result.map_err(failed),
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 }

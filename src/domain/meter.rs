@@ -40,6 +40,8 @@ pub enum Used {
     GeneralKey,
     /// A management token.
     ManagementToken,
+    /// A member's session.
+    Session,
 }
 
 /// Counted calls, by the start of their hour and what they are counted under.
@@ -125,6 +127,7 @@ async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -
             Used::AgentKey => store::agent_keys::note_use(&mut tx, &mark.id, *at).await?,
             Used::GeneralKey => store::general_keys::note_use(&mut tx, &mark.id, *at).await?,
             Used::ManagementToken => store::management_tokens::note_use(&mut tx, &mark.id, *at).await?,
+            Used::Session => store::sessions::note_use(&mut tx, &mark.id, *at).await?,
         }
     }
     for ((hour, tally), counts) in cells {

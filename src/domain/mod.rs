@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod installation;
 pub mod key_cache;
+pub mod key_test;
 pub mod links;
 pub mod management_tokens;
 pub mod members;
@@ -22,7 +23,10 @@ pub mod meter;
 pub mod models;
 pub mod name;
 pub mod paging;
+pub mod provider_cards;
 pub mod providers;
+pub mod sessions;
+pub mod throttle;
 pub mod usage;
 
 use std::sync::Arc;
@@ -31,7 +35,9 @@ use arc_swap::ArcSwap;
 use store::Store;
 use vault::Entropy;
 
-use self::{catalog::Catalog, clock::Clock, key_cache::KeyCache, meter::Meter};
+use self::{
+    catalog::Catalog, clock::Clock, key_cache::KeyCache, members::PasswordLane, meter::Meter, sessions::SignIns,
+};
 use crate::{
     egress::{Egress, Pool},
     error::Result,
@@ -55,6 +61,10 @@ pub struct Core {
     pub keys: KeyCache,
     /// Counts calls and tokens.
     pub meter: Meter,
+    /// Where passwords are hashed and checked, a few at a time.
+    pub passwords: PasswordLane,
+    /// Who tries to sign in.
+    pub sign_ins: SignIns,
     /// The runtime that owns the database's connections.
     pub control: tokio::runtime::Handle,
     catalog: ArcSwap<Catalog>,
@@ -86,6 +96,8 @@ impl Core {
             agent_key_max_days: parts.agent_key_max_days,
             keys: KeyCache::default(),
             meter: Meter::new(parts.cores),
+            passwords: PasswordLane::default(),
+            sign_ins: SignIns::default(),
             control: tokio::runtime::Handle::current(),
             catalog: ArcSwap::from_pointee(Catalog::unread()),
             reloading: tokio::sync::Mutex::new(()),

@@ -1,15 +1,13 @@
 //! Providers: where models are, and which general key they are called with.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use llm::{Kind, PathFrom};
+use llm::Kind;
 use store::{CatalogSort, Handle, Listing, SortValue, providers::Provider};
 
 use super::{
     Core,
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
-    general_keys::{TestResult, check_version, name_error},
+    general_keys::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
     links::{self, LinkTarget},
@@ -17,7 +15,7 @@ use super::{
     paging::{self, ListQuery, Page, Sorts},
 };
 use crate::{
-    egress::{Call, Credential, Target},
+    egress::Target,
     error::{Code, Error, Result},
 };
 
@@ -247,39 +245,6 @@ pub(super) fn target_of(core: &Core, provider: &Provider) -> Result<(Kind, Targe
     Ok((kind, target))
 }
 
-/// Makes the cheapest authenticated call of a kind.
-pub(super) async fn check_key(core: &Core, kind: Kind, target: &Target, credential: Credential<'_>) -> TestResult {
-    let check = kind.key_check();
-    let path = match check.from {
-        PathFrom::Host => check.path.to_owned(),
-        PathFrom::Base => format!("{}{}", target.base_path, check.path),
-    };
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in kind.fixed_headers() {
-        headers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
-    }
-    let method = check.method.parse().unwrap_or(http::Method::GET);
-    let call = Call { target, credential: Some(credential), method, path, headers, body: Bytes::new() };
-    let reply = match core.egress.send(&core.pool, call).await {
-        Ok(reply) => reply,
-        Err(error) => return TestResult { ok: false, status: None, detail: error.to_string() },
-    };
-    let status = reply.status.as_u16();
-    let ok = reply.status.is_success();
-    let body = match Limited::new(reply.body, 64 * 1024).collect().await {
-        Ok(body) => body.to_bytes(),
-        // The list of models may be longer; the status has said what matters.
-        Err(_) => Bytes::new(),
-    };
-    let words = if ok { None } else { llm::error_message(&body) };
-    let detail = match words {
-        Some(words) => credential.secret.blot(&words).chars().take(300).collect(),
-        None if ok => format!("{} took the key", kind.label()),
-        None => format!("{} answered {status}", kind.label()),
-    };
-    TestResult { ok, status: Some(status), detail }
-}
-
 fn parse_kind(kind: &str) -> Result<Kind> {
     Kind::parse(kind).ok_or_else(|| {
         let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -305,7 +270,7 @@ fn audited(provider: &Provider) -> ChangeTarget<'_> {
     ChangeTarget { kind: "provider", id: &provider.id, name: &provider.name }
 }
 
-fn place(provider: &Provider, listing: &Listing<CatalogSort>) -> (SortValue, String) {
+pub(super) fn place(provider: &Provider, listing: &Listing<CatalogSort>) -> (SortValue, String) {
     let value = match listing.sort {
         CatalogSort::Name => SortValue::Text(provider.name_key.clone()),
         CatalogSort::CreatedAt => SortValue::Int(provider.created_at),

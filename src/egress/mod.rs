@@ -9,8 +9,10 @@
 //! | [`connect`] | resolve, check, connect, TLS |
 //! | [`pool`] | kept connections, one pool for each core |
 //! | [`client`] | a call: credential in, answer's head out |
+//! | [`check_key`] | a kind's cheapest authenticated call |
 
 mod address;
+mod check_key;
 mod client;
 mod connect;
 mod pool;

@@ -47,8 +47,11 @@ impl Target {
         let Ok(url) = Url::parse(text) else {
             return refuse("it is not a URL; write for example https://api.example.com/v1");
         };
-        if !matches!(url.scheme(), "https" | "http") {
+        if !matches!(url.scheme(), "https" | "http") || !text.contains("://") {
             return refuse("it must start with https://");
+        }
+        if authority_of(text).is_empty() {
+            return refuse("it has no host");
         }
         if !url.username().is_empty() || url.password().is_some() || authority_of(text).contains('@') {
             return refuse("it holds a user name or password; the key belongs into a general key");
@@ -180,6 +183,9 @@ mod tests {
     fn odd_urls_are_refused() {
         for url in [
             "",
+            "https:///v1",
+            "https:/v1",
+            "https:v1",
             "api.openai.com",
             "ftp://api.openai.com",
             "https://user@api.openai.com/v1",

@@ -123,7 +123,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<P
 
 fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     let path = &head.uri.path()["/v1/".len()..];
-    if !llm::openai_route(path) || head.method != Method::POST {
+    if path.starts_with('/') || !llm::openai_route(path) || head.method != Method::POST {
         return Err(Error::new(
             Code::RouteNotAllowed,
             format!(
@@ -321,7 +321,7 @@ fn speaks(route: &Route, wire: WireFormat) -> Result<()> {
 }
 
 fn allowed(kind: Kind, head: &Parts, path: &str) -> Result<()> {
-    if llm::inference_route(kind, head.method.as_str(), path) {
+    if !path.starts_with('/') && llm::inference_route(kind, head.method.as_str(), path) {
         return Ok(());
     }
     Err(Error::new(

@@ -8,13 +8,16 @@ const DOCUMENTS: [&str; 6] =
 const ENDINGS: [&str; 12] =
     [".rs", ".md", ".toml", ".sql", ".py", ".txt", ".html", ".css", ".js", ".json", ".lua", ".conf"];
 
+/// Files that a user has, not this repository.
+const USERS_OWN: [&str; 1] = ["keyward.toml"];
+
 /// Whether a word in code type claims to be a file or folder of this repository.
 fn claims_to_be_a_path(word: &str) -> bool {
     let plain = word.chars().all(|letter| letter.is_alphanumeric() || "/._-".contains(letter));
     let ours = ["src/", "crates/", "tests/", "docs/", "xtask/", "templates/", "assets/", "fuzz/", "benches/", ".ci/"];
     let rooted = ours.iter().any(|root| word.starts_with(root));
     let file = ENDINGS.iter().any(|ending| word.ends_with(ending)) && !word.starts_with('/') && !word.starts_with('.');
-    plain && (rooted || file)
+    plain && (rooted || file) && !USERS_OWN.contains(&word)
 }
 
 /// Words in back-ticks and targets of links.

@@ -128,6 +128,10 @@ pub struct EventFilter {
     pub actor_id: String,
     /// A target's id; empty finds all.
     pub target_id: String,
+    /// Part of the actor's name; empty finds all.
+    pub actor_name: String,
+    /// Part of the target's name; empty finds all.
+    pub target_name: String,
     /// Only events before this number.
     pub before: i64,
     /// The most rows to give.
@@ -147,12 +151,15 @@ pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Even
          address, request_id, mac FROM audit_events \
          WHERE seq < $1 AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
          AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
-         ORDER BY seq DESC LIMIT $6",
+         AND ($6 = '%%' OR lower(actor_name) LIKE $6 ESCAPE '\\') \
+         AND ($7 = '%%' OR lower(target_name) LIKE $7 ESCAPE '\\') ORDER BY seq DESC LIMIT $8",
         filter.before,
         filter.action.as_str(),
         filter.actor_id.as_str(),
         filter.target_id.as_str(),
         like_pattern(&filter.search.to_lowercase()),
+        like_pattern(&filter.actor_name.to_lowercase()),
+        like_pattern(&filter.target_name.to_lowercase()),
         filter.limit,
     )
 }
@@ -169,11 +176,14 @@ pub async fn count(db: &mut impl Handle, filter: &EventFilter) -> Result<i64, St
         "SELECT count(*) AS n FROM (SELECT seq FROM audit_events \
          WHERE ($1 = '' OR action = $1) AND ($2 = '' OR actor_id = $2) AND ($3 = '' OR target_id = $3) \
          AND ($4 = '%%' OR lower(target_name) LIKE $4 ESCAPE '\\' OR lower(actor_name) LIKE $4 ESCAPE '\\') \
-         LIMIT 10001) AS counted",
+         AND ($5 = '%%' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
+         AND ($6 = '%%' OR lower(target_name) LIKE $6 ESCAPE '\\') LIMIT 10001) AS counted",
         filter.action.as_str(),
         filter.actor_id.as_str(),
         filter.target_id.as_str(),
         like_pattern(&filter.search.to_lowercase()),
+        like_pattern(&filter.actor_name.to_lowercase()),
+        like_pattern(&filter.target_name.to_lowercase()),
     )?;
     Ok(count.n)
 }

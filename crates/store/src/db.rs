@@ -110,6 +110,19 @@ impl Db {
     }
 }
 
+/// Begins the one writing transaction. Where a commit fails for want of room, SQLite ends the transaction by itself and
+/// sqlx goes on counting it: such a connection begins nothing any more, so it is replaced.
+async fn begin_immediate(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+    const BEGIN: &str = "BEGIN IMMEDIATE";
+    match pool.begin_with(BEGIN).await {
+        Err(sqlx::Error::InvalidSavePointStatement) => {
+            pool.acquire().await?.close().await?;
+            pool.begin_with(BEGIN).await
+        }
+        begun => begun,
+    }
+}
+
 async fn assert_sqlite_version(pool: &SqlitePool) -> Result<(), StoreError> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -163,7 +176,7 @@ impl Store {
     /// [`StoreError::Unavailable`], also when another process holds the write lock for too long.
     pub async fn write(&self) -> Result<Write, StoreError> {
         let conn = match &self.db {
-            Db::Sqlite { write, .. } => WriteConn::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Db::Sqlite { write, .. } => WriteConn::Sqlite(begin_immediate(write).await?),
             Db::Postgres(pool) => WriteConn::Postgres(pool.begin().await?),
         };
         Ok(Write { conn, keyring: Arc::clone(&self.keyring) })

@@ -116,6 +116,55 @@ pub async fn count(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resu
     Ok(count.n)
 }
 
+/// A page of providers whose name matches, or the name of one of whose models does.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_with_models(
+    db: &mut impl Handle,
+    listing: &Listing<CatalogSort>,
+) -> Result<Vec<Provider>, StoreError> {
+    macro_rules! by {
+        ($column:literal, $after:expr) => {
+            page!(
+                db,
+                Provider,
+                "SELECT id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, updated_at, \
+                 version, mac FROM providers WHERE (name_key LIKE $2 ESCAPE '\\' OR EXISTS (SELECT 1 FROM models \
+                 WHERE models.provider_id = providers.id AND models.name_key LIKE $2 ESCAPE '\\'))",
+                $column,
+                ["$3", "$4"],
+                listing.descending,
+                $after,
+                listing.limit,
+                listing.pattern()
+            )
+        };
+    }
+    let rows = match listing.sort {
+        CatalogSort::Name => by!("name_key", listing.after_text()),
+        CatalogSort::CreatedAt => by!("created_at", listing.after_int()),
+    }?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// How many providers [`list_with_models`] finds, counted up to `EXACT_TOTAL + 1`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count_with_models(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Result<i64, StoreError> {
+    let count = query!(
+        fetch_one,
+        db,
+        Count,
+        "SELECT count(*) AS n FROM (SELECT id FROM providers WHERE name_key LIKE $1 ESCAPE '\\' OR EXISTS (SELECT 1 \
+         FROM models WHERE models.provider_id = providers.id AND models.name_key LIKE $1 ESCAPE '\\') LIMIT 10001) \
+         AS counted",
+        listing.pattern()
+    )?;
+    Ok(count.n)
+}
+
 /// Every provider, for the snapshot the gateway works from.
 ///
 /// # Errors

@@ -118,6 +118,15 @@ pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Notes the last use of a session; outside the row's MAC, since it grants nothing past `expires_at`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn note_use(tx: &mut Write, id: &str, at: i64) -> Result<(), StoreError> {
+    execute!(tx, "UPDATE sessions SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1", at, id)?;
+    Ok(())
+}
+
 /// Replaces whatever setup token there was by this one.
 ///
 /// # Errors

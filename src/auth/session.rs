@@ -1,0 +1,166 @@
+//! The console's session: its cookie, and the rule that no other site may use it.
+
+use http::{HeaderMap, Method, header};
+
+use crate::{
+    config::WebConfig,
+    domain::{
+        Core,
+        sessions::{self, Caller, MAX_AGE_MS, SignedIn},
+    },
+    error::{Code, Error, Result},
+};
+
+/// Browsers keep a cookie of this name to https and to this very host; over plain http they would drop it.
+const SECURE_NAME: &str = "__Host-keyward";
+const PLAIN_NAME: &str = "keyward";
+
+/// Who is signed in, if anybody is.
+///
+/// # Errors
+/// A storage failure.
+pub async fn session(core: &Core, web: &WebConfig, headers: &HeaderMap, caller: &Caller) -> Result<Option<SignedIn>> {
+    match session_token(web, headers) {
+        Some(token) => sessions::authenticate(core, token, caller).await,
+        None => Ok(None),
+    }
+}
+
+/// The session's token, as the browser sent it. Two cookies of the name are none: somebody put one there.
+pub fn session_token<'h>(web: &WebConfig, headers: &'h HeaderMap) -> Option<&'h str> {
+    let name = cookie_name(web);
+    let mut tokens = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(given, _)| *given == name)
+        .map(|(_, token)| token);
+    tokens.next().filter(|_| tokens.next().is_none())
+}
+
+/// The `Set-Cookie` that starts a session.
+pub fn start_cookie(web: &WebConfig, token: &str) -> String {
+    cookie(web, token, MAX_AGE_MS / 1000)
+}
+
+/// The `Set-Cookie` that ends one.
+pub fn end_cookie(web: &WebConfig) -> String {
+    cookie(web, "", 0)
+}
+
+fn cookie(web: &WebConfig, token: &str, max_age_seconds: i64) -> String {
+    let secure = if is_https(web) { "; Secure" } else { "" };
+    let name = cookie_name(web);
+    format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age_seconds}{secure}")
+}
+
+fn cookie_name(web: &WebConfig) -> &'static str {
+    if is_https(web) { SECURE_NAME } else { PLAIN_NAME }
+}
+
+fn is_https(web: &WebConfig) -> bool {
+    web.public_url.scheme() == "https"
+}
+
+/// Refuses a request that may change something unless a page of ours sent it: browsers say so in `Sec-Fetch-Site`, or
+/// else, over plain http, in `Origin`.
+///
+/// # Errors
+/// [`Code::CrossSite`].
+pub fn check_same_origin(web: &WebConfig, method: &Method, headers: &HeaderMap) -> Result<()> {
+    if method.is_safe() {
+        return Ok(());
+    }
+    let same = match headers.get("sec-fetch-site") {
+        Some(site) => site == "same-origin",
+        None => headers
+            .get(header::ORIGIN)
+            .and_then(|origin| origin.to_str().ok())
+            .is_some_and(|origin| is_ours(web, origin, headers)),
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::CrossSite,
+        "this did not come from a page of this console, or nobody can tell from where; nothing was changed",
+    ))
+}
+
+/// Whether an origin is the public URL's, or the one that the request itself was sent to: the host check has seen to
+/// it that this is one of ours.
+fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
+    let public = web.base();
+    if origin.eq_ignore_ascii_case(public) {
+        return true;
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // The public name under the other scheme is whoever sits on the line.
+    let is_public = public.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(authority));
+    matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(host) && !is_public && web.serves(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use url::Url;
+
+    use super::*;
+
+    fn web(public_url: &str) -> WebConfig {
+        WebConfig {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            public_url: Url::parse(public_url).expect("a URL"),
+            allowed_hosts: vec![String::from("keyward.internal")],
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_pages_of_ours_may_change_anything() {
+        let web = web("https://keys.example.com");
+        let check =
+            |pairs: &[(&'static str, &'static str)]| check_same_origin(&web, &Method::POST, &headers(pairs)).is_ok();
+        assert!(check(&[("sec-fetch-site", "same-origin")]));
+        assert!(check(&[("origin", "https://keys.example.com")]));
+        assert!(check(&[("origin", "http://127.0.0.1:8080"), ("host", "127.0.0.1:8080")]));
+        assert!(check(&[("origin", "http://keyward.internal"), ("host", "keyward.internal")]));
+        for refused in [
+            &[][..],
+            &[("origin", "null")],
+            &[("origin", "http://keys.example.com"), ("host", "keys.example.com")],
+            &[("origin", "https://keys.example.com.evil.example")],
+            &[("origin", "http://127.0.0.1:9999"), ("host", "127.0.0.1:8080")],
+            &[("origin", "http://evil.example"), ("host", "evil.example")],
+            &[("sec-fetch-site", "none"), ("origin", "https://keys.example.com")],
+            &[("sec-fetch-site", "same-site"), ("origin", "https://keys.example.com")],
+            &[("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(!check(refused), "{refused:?}");
+        }
+        assert!(check_same_origin(&web, &Method::GET, &HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn the_cookie_is_named_after_the_scheme_and_read_once() {
+        let (http, https) = (web("http://localhost:8080"), web("https://keys.example.com"));
+        assert!(
+            start_cookie(&https, "t").starts_with("__Host-keyward=t; ")
+                && start_cookie(&https, "t").contains("; Secure")
+        );
+        assert!(start_cookie(&http, "t").starts_with("keyward=t; ") && !start_cookie(&http, "t").contains("Secure"));
+        assert_eq!(session_token(&http, &headers(&[("cookie", "a=b; keyward=t")])), Some("t"));
+        assert_eq!(session_token(&https, &headers(&[("cookie", "keyward=t")])), None);
+        assert_eq!(session_token(&http, &headers(&[("cookie", "keyward=t; keyward=u")])), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! Edit of an agent key: its name; and switching it off and on.
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    http::StatusCode,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+
+use super::{AgentKeyRow, AgentStatus, LIST};
+use crate::{
+    console::{
+        Answer, State,
+        assets::ASSET_VERSION,
+        conflict::{self, Conflict, ConflictField},
+        forms::{self, Form, Id, Refused},
+        page,
+        parts::{Field, Rights},
+        session::Session,
+        shell::{Flash, Nav, Shell},
+    },
+    domain::agent_keys,
+    error::Code,
+};
+
+/// `GET /keys/agent/{id}/edit`. `POST` to the same: `name`, `version`. `POST /keys/agent/{id}/disable` and `/enable`: `version`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "agent_key_edit.html")]
+pub struct AgentKeyEditPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The key as it is.
+    pub key: AgentKeyRow,
+    /// API Key Name, as typed.
+    pub name: Field,
+    /// The version read.
+    pub version: String,
+    /// What the member may do. An expired key is neither disabled nor enabled.
+    pub rights: Rights,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    name: String,
+    version: String,
+}
+
+/// `GET /keys/agent/{id}/edit`
+pub async fn form(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    show(&state, &session, &id, None, Refused::nothing()).await
+}
+
+/// `POST /keys/agent/{id}/edit`
+pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
+    let fields = form.fields;
+    let version = forms::version(&fields.version)?;
+    match agent_keys::rename(&state.core, session.actor(), &id, Some(version), Some(&fields.name)).await {
+        Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeySaved.code())).into_response()),
+        Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
+        Err(error) => show(&state, &session, &id, Some(fields), Refused::by(error)?).await,
+    }
+}
+
+/// `POST /keys/agent/{id}/disable`
+pub async fn disable(state: AxumState<State>, session: Session, id: Id, form: Form<Fields>) -> Answer {
+    switch(state, session, id, form, true).await
+}
+
+/// `POST /keys/agent/{id}/enable`
+pub async fn enable(state: AxumState<State>, session: Session, id: Id, form: Form<Fields>) -> Answer {
+    switch(state, session, id, form, false).await
+}
+
+async fn switch(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    form: Form<Fields>,
+    off: bool,
+) -> Answer {
+    let version = forms::version(&form.fields.version)?;
+    let done = if off { Flash::AgentKeyDisabled } else { Flash::AgentKeyEnabled };
+    match agent_keys::set_disabled(&state.core, session.actor(), &id, Some(version), off).await {
+        Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", done.code())).into_response()),
+        Err(error) if error.code == Code::VersionMismatch => {
+            let why = "The key was changed after you had opened this page. Look again.";
+            show(&state, &session, &id, None, Refused::whole(StatusCode::CONFLICT, why.to_owned())).await
+        }
+        Err(error) => show(&state, &session, &id, None, Refused::by(error)?).await,
+    }
+}
+
+async fn show(state: &State, session: &Session, id: &str, typed: Option<Fields>, mut refused: Refused) -> Answer {
+    let key = agent_keys::get(&state.core, id).await?;
+    let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
+    let shown = AgentKeyEditPage {
+        shell: session.shell(Nav::Keys),
+        key: AgentKeyRow::new(&key, state.core.clock.now_ms()),
+        name: Field::new(fields.name, refused.take("name")),
+        version: fields.version,
+        rights: session.rights(),
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
+}
+
+async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
+    let key = agent_keys::get(&state.core, id).await?;
+    let conflict = Conflict {
+        kind: "agent key",
+        id,
+        name: &key.name,
+        version: key.version,
+        saved_at: key.created_at,
+        edit_href: format!("{LIST}/{id}/edit"),
+        nav: Nav::Keys,
+        fields: vec![ConflictField::new("API Key Name", &key.name, &fields.name)],
+        typed: vec![("name", &fields.name)],
+    };
+    conflict::show(state, session, conflict).await
+}

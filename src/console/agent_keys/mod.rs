@@ -1,0 +1,283 @@
+//! API keys → Agent API Key: the list, and deleting.
+
+pub mod edit;
+pub mod new;
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    http::StatusCode,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+use store::agent_keys::AgentKey;
+
+use super::{
+    Answer, State,
+    assets::ASSET_VERSION,
+    failure::Failure,
+    forms::{self, Form, Id, Refused},
+    list::{ListParams, Order, Pager, Params, Sort},
+    moment::Moment,
+    page,
+    parts::{Field, Rights},
+    session::Session,
+    shell::{Flash, Nav, Shell},
+};
+use crate::{
+    domain::{
+        agent_keys::{self, Status},
+        clock::DAY_MS,
+    },
+    error::Code,
+};
+
+const LIST: &str = "/keys/agent";
+/// From how many days before its end a key's status counts them.
+const SOON_DAYS: i64 = 14;
+/// Whoever deletes a key that was used in the last days types its name.
+const RECENT_DAYS: i64 = 7;
+
+/// An agent key's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentStatus {
+    /// Valid and usable.
+    Active,
+    /// Valid, and ends in so many days (0 = today).
+    ExpiresIn(u32),
+    /// Past its expiry date.
+    Expired,
+    /// Switched off by a member.
+    Disabled,
+}
+
+impl AgentStatus {
+    fn of(key: &AgentKey, now: i64) -> AgentStatus {
+        match (Status::of(key, now), (key.expires_at - now) / DAY_MS) {
+            (Status::Expired, _) => AgentStatus::Expired,
+            (Status::Disabled, _) => AgentStatus::Disabled,
+            (Status::Active, days @ 0..SOON_DAYS) => AgentStatus::ExpiresIn(u32::try_from(days).unwrap_or(0)),
+            (Status::Active, _) => AgentStatus::Active,
+        }
+    }
+}
+
+/// The list's filter, `?status=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatusFilter {
+    /// ''
+    #[default]
+    All,
+    /// `active`
+    Active,
+    /// `expired`
+    Expired,
+    /// `disabled`
+    Disabled,
+}
+
+impl StatusFilter {
+    fn parse(text: &str) -> StatusFilter {
+        match Status::parse(text) {
+            Some(Status::Active) => StatusFilter::Active,
+            Some(Status::Expired) => StatusFilter::Expired,
+            Some(Status::Disabled) => StatusFilter::Disabled,
+            None => StatusFilter::All,
+        }
+    }
+}
+
+/// `GET /keys/agent?search=&status=&sort=&cursor=`, and with the pop-up open `GET /keys/agent/{id}/delete?…`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "agent_keys.html")]
+pub struct AgentKeysPage {
+    /// Around it.
+    pub shell: Shell,
+    /// What is searched for; may be empty.
+    pub search: String,
+    /// The filter.
+    pub status: StatusFilter,
+    /// The value of `sort=` now, kept by the search form; may be empty.
+    pub sort: String,
+    /// The headers that sort.
+    pub columns: AgentKeyColumns,
+    /// One page of keys.
+    pub rows: Vec<AgentKeyRow>,
+    /// Beneath them.
+    pub pager: Pager,
+    /// As in [`GeneralKeysPage::list_query`].
+    pub list_query: String,
+    /// The longest life of a key, in days: 90 unless configured otherwise.
+    pub max_days: u32,
+    /// What the member may do.
+    pub rights: Rights,
+    /// The open pop-up.
+    pub delete: Option<DeleteAgentKey>,
+}
+
+/// The sortable headers of the agent keys.
+#[derive(Clone, Debug, Default)]
+pub struct AgentKeyColumns {
+    /// Key Name
+    pub name: Sort,
+    /// Created
+    pub created: Sort,
+    /// Last Used
+    pub last_used: Sort,
+    /// Expired Date, the default order.
+    pub expires: Sort,
+}
+
+/// A row of the agent keys.
+#[derive(Clone, Debug)]
+pub struct AgentKeyRow {
+    /// `ak_…`
+    pub id: String,
+    /// Key Name
+    pub name: String,
+    /// Status
+    pub status: AgentStatus,
+    /// Secret Key, masked.
+    pub mask: String,
+    /// Created
+    pub created: Moment,
+    /// Last Used
+    pub last_used: Option<Moment>,
+    /// Created by
+    pub created_by: String,
+    /// Expired Date
+    pub expires: Moment,
+}
+
+impl AgentKeyRow {
+    fn new(key: &AgentKey, now: i64) -> AgentKeyRow {
+        AgentKeyRow {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            status: AgentStatus::of(key, now),
+            mask: key.masked_secret.clone(),
+            created: Moment::new(key.created_at, now),
+            last_used: Moment::of_column(key.last_used_at, now),
+            created_by: key.created_by_name.clone(),
+            expires: Moment::new(key.expires_at, now),
+        }
+    }
+}
+
+/// The pop-up over the agent keys. `POST /keys/agent/{id}/delete`: `version`; `confirm_name` where `confirm` is set.
+#[derive(Clone, Debug)]
+pub struct DeleteAgentKey {
+    /// The key.
+    pub key: AgentKeyRow,
+    /// The version read.
+    pub version: String,
+    /// Asks for the key's name to be typed; `None` = a plain confirmation.
+    pub confirm: Option<Field>,
+    /// The list, as it was.
+    pub cancel_href: String,
+    /// Why it was not deleted.
+    pub error: Option<String>,
+}
+
+/// What the pop-up sends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct DeleteFields {
+    version: String,
+    confirm_name: String,
+}
+
+/// `GET /keys/agent`
+pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
+    show(&state, &session, &params, StatusCode::OK, None).await
+}
+
+/// `GET /keys/agent/{id}/delete`
+pub async fn ask_delete(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    Params(params): Params<ListParams>,
+) -> Answer {
+    let asked = pop_up(&state, &id, &params, "").await?;
+    show(&state, &session, &params, StatusCode::OK, Some(asked)).await
+}
+
+/// `POST /keys/agent/{id}/delete`
+pub async fn delete(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    form: Form<DeleteFields>,
+) -> Answer {
+    let DeleteFields { version, confirm_name } = form.fields;
+    let version = forms::version(&version)?;
+    let params = ListParams::default();
+    let mut asked = pop_up(&state, &id, &params, &confirm_name).await?;
+    if let Some(confirm) = asked.confirm.as_mut().filter(|_| confirm_name.trim() != asked.key.name) {
+        confirm.error = Some(String::from("Type the name exactly as it stands above."));
+        return show(&state, &session, &params, StatusCode::UNPROCESSABLE_ENTITY, Some(asked)).await;
+    }
+    match agent_keys::delete(&state.core, session.actor(), &id, Some(version)).await {
+        Ok(()) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeyDeleted.code())).into_response()),
+        Err(error) if error.code == Code::VersionMismatch => {
+            asked.error = Some(String::from(
+                "The key was changed after you had opened this. Look again, and delete it if you still want to.",
+            ));
+            show(&state, &session, &params, StatusCode::CONFLICT, Some(asked)).await
+        }
+        Err(error) => {
+            let mut refused = Refused::by(error)?;
+            asked.error = refused.rest();
+            show(&state, &session, &params, refused.status, Some(asked)).await
+        }
+    }
+}
+
+async fn pop_up(state: &State, id: &str, params: &ListParams, typed: &str) -> Result<DeleteAgentKey, Failure> {
+    let key = agent_keys::get(&state.core, id).await?;
+    let now = state.core.clock.now_ms();
+    let is_in_use = key.last_used_at > now - RECENT_DAYS * DAY_MS;
+    Ok(DeleteAgentKey {
+        key: AgentKeyRow::new(&key, now),
+        version: key.version.to_string(),
+        confirm: is_in_use.then(|| Field::new(typed, None)),
+        cancel_href: format!("{LIST}{}", params.here()),
+        error: None,
+    })
+}
+
+async fn show(
+    state: &State,
+    session: &Session,
+    params: &ListParams,
+    status: StatusCode,
+    delete: Option<DeleteAgentKey>,
+) -> Answer {
+    let found = agent_keys::list(&state.core, &params.query(), Some(&params.status)).await?;
+    let now = state.core.clock.now_ms();
+    let shown = AgentKeysPage {
+        shell: session.shell(Nav::Keys).saying(&params.done),
+        status: StatusFilter::parse(&params.status),
+        columns: AgentKeyColumns {
+            name: params.column(LIST, "name", false),
+            created: params.column(LIST, "created_at", false),
+            last_used: params.column(LIST, "last_used_at", false),
+            expires: params.column(LIST, "expires_at", true),
+        },
+        rows: found.items.iter().map(|key| AgentKeyRow::new(key, now)).collect(),
+        pager: params.pager(LIST, &found),
+        list_query: params.here(),
+        search: params.search.clone(),
+        sort: params.sort.clone(),
+        max_days: max_days(state),
+        rights: session.rights(),
+        delete,
+    };
+    page(status, &shown)
+}
+
+/// The longest life of a key.
+fn max_days(state: &State) -> u32 {
+    u32::try_from(state.core.agent_key_max_days).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,178 @@
+//! Create API Key → Agent API Key, and the one time its secret is seen.
+
+use askama::Template;
+use axum::{extract::State as AxumState, http::StatusCode, response::Response};
+use serde::Deserialize;
+
+use super::max_days;
+use crate::{
+    console::{
+        Answer, State,
+        assets::ASSET_VERSION,
+        failure::Failure,
+        forms::{self, Form, Refused},
+        moment::Moment,
+        page,
+        parts::Field,
+        session::Session,
+        shell::{Flash, Nav, Shell},
+    },
+    domain::{
+        agent_keys::{self, Created},
+        clock::DAY_MS,
+        idempotency::Outcome,
+        models,
+        paging::ListQuery,
+    },
+    error::Code,
+};
+
+/// `GET /keys/agent/new`. `POST /keys/agent/new`: `name`, `expires_in_days` ('' = the longest), `nonce`; answers
+/// [`ShowOncePage`], and for a nonce it knows [`AlreadyShownPage`].
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "agent_key_new.html")]
+pub struct AgentKeyNewPage {
+    /// Around it.
+    pub shell: Shell,
+    /// API Key Name
+    pub name: Field,
+    /// Days until it expires.
+    pub expires_in_days: Field,
+    /// The most days allowed.
+    pub max_days: u32,
+    /// When a key made now ends with `expires_in_days` as shown (the longest, when empty).
+    pub expires: Moment,
+    /// The idempotency key.
+    pub nonce: String,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// The answer, `no-store`, to the `POST /keys/agent/new` that made the key: the one time its secret is seen.
+#[derive(Clone, Template)]
+#[template(path = "show_once.html")]
+pub struct ShowOncePage {
+    /// Around it.
+    pub shell: Shell,
+    /// The new key's name.
+    pub name: String,
+    /// The secret, `kw_…`.
+    pub secret: String,
+    /// When it ends.
+    pub expires: Moment,
+    /// The public URL, without a slash at the end: `https://keys.example.com`.
+    pub base_url: String,
+    /// A model this key may use, for the snippets; `None` = none exists yet.
+    pub model: Option<String>,
+}
+
+impl ShowOncePage {
+    /// The model's name inside double quotes, as JSON, Python and TypeScript all read it. Names hold no control characters.
+    fn quoted_model(&self) -> String {
+        self.model.as_deref().unwrap_or("YOUR_MODEL").replace('\\', "\\\\").replace('"', "\\\"")
+    }
+
+    /// The same inside a shell's single quotes.
+    fn shell_model(&self) -> String {
+        self.quoted_model().replace('\'', r"'\''")
+    }
+}
+
+/// The answer to a reload of [`ShowOncePage`], or to its form posted twice.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "already_shown.html")]
+pub struct AlreadyShownPage {
+    /// Around it.
+    pub shell: Shell,
+    /// `ak_…`
+    pub id: String,
+    /// The key's name.
+    pub name: String,
+    /// Its mask.
+    pub mask: String,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    name: String,
+    expires_in_days: String,
+    nonce: String,
+}
+
+/// `GET /keys/agent/new`
+pub async fn form(AxumState(state): AxumState<State>, session: Session) -> Answer {
+    let fields = Fields { nonce: forms::nonce(&state.core)?, ..Fields::default() };
+    show_form(&state, &session, fields, Refused::nothing())
+}
+
+/// `POST /keys/agent/new`
+pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
+    let once = form.once(&state, &session, &form.fields.nonce)?;
+    let mut fields = form.fields;
+    let days = match forms::typed(&fields.expires_in_days).map(|days| days.trim().parse::<i64>()) {
+        None => None,
+        Some(Ok(days)) => Some(days),
+        Some(Err(_)) => {
+            let why = format!("must be a whole number of days, from 1 to {}", max_days(&state));
+            return show_form(&state, &session, fields, Refused::field("expires_in_days", &why));
+        }
+    };
+    match agent_keys::create(&state.core, session.actor(), &fields.name, days, Some(&once)).await {
+        Ok(Outcome::Done(created)) => show_once(&state, &session, created).await,
+        Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
+        Err(error) => {
+            if error.code == Code::IdempotencyMismatch {
+                fields.nonce = forms::nonce(&state.core)?;
+            }
+            if error.code == Code::Internal {
+                return Err(error.into());
+            }
+            error.log(&session.actor().request_id);
+            show_form(&state, &session, fields, Refused::by_any(&error))
+        }
+    }
+}
+
+fn show_form(state: &State, session: &Session, fields: Fields, mut refused: Refused) -> Answer {
+    let now = state.core.clock.now_ms();
+    let longest = state.core.agent_key_max_days;
+    let days = fields.expires_in_days.trim().parse().ok().filter(|days| (1..=longest).contains(days));
+    let shown = AgentKeyNewPage {
+        shell: session.shell(Nav::Keys),
+        name: Field::new(fields.name, refused.take("name")),
+        expires_in_days: Field::new(fields.expires_in_days, refused.take("expires_in_days")),
+        max_days: max_days(state),
+        expires: Moment::new(now + days.unwrap_or(longest) * DAY_MS, now),
+        nonce: fields.nonce,
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
+}
+
+async fn show_once(state: &State, session: &Session, created: Created) -> Answer {
+    let Created { key, secret } = created;
+    let shown = ShowOncePage {
+        shell: session.shell(Nav::Keys),
+        name: key.name,
+        secret: secret.to_string(),
+        expires: Moment::new(key.expires_at, state.core.clock.now_ms()),
+        base_url: state.web.base().to_owned(),
+        // A secret that was made must be seen: the page can do without the name of a model.
+        model: first_model(state).await.unwrap_or_default(),
+    };
+    page(StatusCode::OK, &shown)
+}
+
+/// The first model, by name.
+async fn first_model(state: &State) -> Result<Option<String>, Failure> {
+    let first = ListQuery { limit: Some(1), ..ListQuery::default() };
+    Ok(models::list(&state.core, &first).await?.items.into_iter().next().map(|view| view.model.name))
+}
+
+async fn already_shown(state: &State, session: &Session, id: &str) -> Result<Response, Failure> {
+    let key = agent_keys::get(&state.core, id).await?;
+    let shell = session.shell(Nav::Keys);
+    page(StatusCode::OK, &AlreadyShownPage { shell, id: key.id, name: key.name, mask: key.masked_secret })
+}

@@ -1,0 +1,211 @@
+//! New model, and Edit.
+
+use askama::Template;
+use axum::{extract::State as AxumState, http::StatusCode};
+use serde::Deserialize;
+
+use super::{done, provider::value_again};
+use crate::{
+    console::{
+        Answer, State,
+        assets::ASSET_VERSION,
+        conflict::{self, Conflict, ConflictField},
+        forms::{self, Form, Id, Refused},
+        list::{ListParams, Params},
+        page,
+        parts::{Choice, Field, KeyChoice, ValueAgain},
+        session::Session,
+        shell::{Flash, Nav, Shell},
+    },
+    domain::{
+        general_keys,
+        models::{self, Edit, NewModel},
+        provider_cards,
+    },
+    error::Code,
+};
+
+/// `GET /catalog/models/new?provider_id=` and `GET /catalog/models/{id}/edit`; saved by `POST` to the same URL: `name`, `provider_id`,
+/// `upstream_model` ('' = the name), `general_key_id` ('' = the provider's), `general_key_value` where `value_again` is set,
+/// and `nonce` (New) or `version` (Edit).
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "model_form.html")]
+pub struct ModelFormPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The model that is edited; `None` = New.
+    pub id: Option<String>,
+    /// Its name as saved, for the title of Edit.
+    pub saved_name: String,
+    /// Name
+    pub name: Field,
+    /// Providers to choose from.
+    pub providers: Vec<Choice>,
+    /// Why the provider was refused.
+    pub provider_error: Option<String>,
+    /// The provider's name for it.
+    pub upstream_model: Field,
+    /// General keys to choose from.
+    pub keys: Vec<KeyChoice>,
+    /// Why the key was refused.
+    pub key_error: Option<String>,
+    /// Set after `origin_not_bound`.
+    pub value_again: Option<ValueAgain>,
+    /// Edit: the version read.
+    pub version: String,
+    /// New: the idempotency key.
+    pub nonce: String,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    name: String,
+    provider_id: String,
+    upstream_model: String,
+    general_key_id: String,
+    general_key_value: String,
+    nonce: String,
+    version: String,
+}
+
+/// `GET /catalog/models/new?provider_id=`
+pub async fn new(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
+    let nonce = forms::nonce(&state.core)?;
+    let fields = Fields { provider_id: params.provider_id, nonce, ..Fields::default() };
+    show(&state, &session, None, fields, Refused::nothing()).await
+}
+
+/// `POST /catalog/models/new`
+pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
+    let once = form.once(&state, &session, &form.fields.nonce)?;
+    let mut fields = form.fields;
+    let new = NewModel {
+        name: fields.name.clone(),
+        provider_id: fields.provider_id.clone(),
+        upstream_model: forms::typed(&fields.upstream_model),
+        general_key_id: forms::typed(&fields.general_key_id),
+        general_key_value: forms::typed(&fields.general_key_value),
+    };
+    match models::create(&state.core, session.actor(), new, Some(&once)).await {
+        Ok(_) => Ok(done(Flash::ModelCreated)),
+        Err(error) => {
+            if error.code == Code::IdempotencyMismatch {
+                fields.nonce = forms::nonce(&state.core)?;
+            }
+            show(&state, &session, None, fields, Refused::by(error)?).await
+        }
+    }
+}
+
+/// `GET /catalog/models/{id}/edit`
+pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    let view = models::get(&state.core, &id).await?;
+    let model = view.model;
+    let fields = Fields {
+        name: model.name,
+        provider_id: model.provider_id,
+        upstream_model: model.upstream_model,
+        general_key_id: view.general_key_id.unwrap_or_default(),
+        version: model.version.to_string(),
+        ..Fields::default()
+    };
+    show(&state, &session, Some(&id), fields, Refused::nothing()).await
+}
+
+/// `POST /catalog/models/{id}/edit`
+pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
+    let fields = form.fields;
+    let version = forms::version(&fields.version)?;
+    let edit = Edit {
+        name: Some(fields.name.clone()),
+        provider_id: Some(fields.provider_id.clone()),
+        upstream_model: Some(forms::typed(&fields.upstream_model)),
+        general_key_id: Some(forms::typed(&fields.general_key_id)),
+        general_key_value: forms::typed(&fields.general_key_value),
+    };
+    match models::edit(&state.core, session.actor(), &id, Some(version), edit).await {
+        Ok(_) => Ok(done(Flash::ModelSaved)),
+        Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
+        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(error)?).await,
+    }
+}
+
+async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields, mut refused: Refused) -> Answer {
+    let saved_name = match id {
+        Some(id) => models::get(&state.core, id).await?.model.name,
+        None => String::new(),
+    };
+    let keys = general_keys::all(&state.core).await?;
+    let providers = provider_cards::choices(&state.core).await?;
+    let where_to = providers.iter().find(|(provider, _)| provider.id == fields.provider_id);
+    let where_to = where_to.map(|(provider, _)| provider.base_url.clone()).unwrap_or_default();
+    if providers.is_empty() && refused.status == StatusCode::OK {
+        refused = Refused::whole(
+            StatusCode::OK,
+            String::from("There is no provider yet. Add one first: a model is always a provider’s."),
+        );
+    }
+    let shown = ModelFormPage {
+        shell: session.shell(Nav::Providers),
+        id: id.map(str::to_owned),
+        saved_name,
+        name: Field::new(fields.name, refused.take("name")),
+        providers: providers
+            .into_iter()
+            .map(|(provider, _)| Choice {
+                selected: provider.id == fields.provider_id,
+                value: provider.id,
+                label: provider.name,
+            })
+            .collect(),
+        provider_error: refused.take("provider_id"),
+        upstream_model: Field::new(fields.upstream_model, refused.take("upstream_model")),
+        value_again: value_again(&mut refused, &keys, &fields.general_key_id, &where_to),
+        keys: KeyChoice::of(&keys, &fields.general_key_id),
+        key_error: refused.take("general_key_id"),
+        version: fields.version,
+        nonce: fields.nonce,
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
+}
+
+async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
+    let view = models::get(&state.core, id).await?;
+    let keys = general_keys::all(&state.core).await?;
+    let providers = provider_cards::choices(&state.core).await?;
+    let key_name = |id: &str| keys.iter().find(|key| key.id == id).map_or("", |key| key.name.as_str());
+    let provider_name =
+        |id: &str| providers.iter().find(|(row, _)| row.id == id).map_or("", |(row, _)| row.name.as_str());
+    let model = &view.model;
+    let conflict = Conflict {
+        kind: "model",
+        id,
+        name: &model.name,
+        version: model.version,
+        saved_at: model.updated_at,
+        edit_href: format!("/catalog/models/{id}/edit"),
+        nav: Nav::Providers,
+        fields: vec![
+            ConflictField::new("Name", &model.name, &fields.name),
+            ConflictField::new("Provider", provider_name(&model.provider_id), provider_name(&fields.provider_id)),
+            ConflictField::new("Upstream model", &model.upstream_model, &fields.upstream_model),
+            ConflictField::new(
+                "General key",
+                key_name(view.general_key_id.as_deref().unwrap_or_default()),
+                key_name(&fields.general_key_id),
+            ),
+        ],
+        typed: vec![
+            ("name", &fields.name),
+            ("provider_id", &fields.provider_id),
+            ("upstream_model", &fields.upstream_model),
+            ("general_key_id", &fields.general_key_id),
+        ],
+    };
+    conflict::show(state, session, conflict).await
+}

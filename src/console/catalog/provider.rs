@@ -1,0 +1,231 @@
+//! New provider, and Edit.
+
+use askama::Template;
+use axum::extract::State as AxumState;
+use llm::Kind;
+use serde::Deserialize;
+use store::general_keys::GeneralKey;
+
+use super::done;
+use crate::{
+    console::{
+        Answer, State,
+        assets::ASSET_VERSION,
+        conflict::{self, Conflict, ConflictField},
+        forms::{self, Form, Id, Refused},
+        page,
+        parts::{Field, KeyChoice, ValueAgain},
+        session::Session,
+        shell::{Flash, Nav, Shell},
+    },
+    domain::{
+        general_keys,
+        providers::{self, Edit, NewProvider},
+    },
+    error::Code,
+};
+
+/// `GET /catalog/providers/new` and `GET /catalog/providers/{id}/edit`; saved by `POST` to the same URL: `name`, `kind`, `base_url`,
+/// `general_key_id` ('' = none), `general_key_value` where `value_again` is set, and `nonce` (New) or `version` (Edit).
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "provider_form.html")]
+pub struct ProviderFormPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The provider that is edited; `None` = New.
+    pub id: Option<String>,
+    /// Its name as saved, for the title of Edit.
+    pub saved_name: String,
+    /// Name
+    pub name: Field,
+    /// Kinds to choose from.
+    pub kinds: Vec<KindChoice>,
+    /// Why the kind was refused.
+    pub kind_error: Option<String>,
+    /// Base URL
+    pub base_url: Field,
+    /// General keys to choose from.
+    pub keys: Vec<KeyChoice>,
+    /// Why the key was refused.
+    pub key_error: Option<String>,
+    /// Set after `origin_not_bound`.
+    pub value_again: Option<ValueAgain>,
+    /// Edit: the version read.
+    pub version: String,
+    /// New: the idempotency key.
+    pub nonce: String,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// A kind in the select; its base URL is shown as the one that holds when the field is left empty.
+#[derive(Clone, Debug, Default)]
+pub struct KindChoice {
+    /// `azure-openai`
+    pub value: String,
+    /// 'Azure OpenAI'
+    pub label: String,
+    /// The kind's one public address; `None` = must be given.
+    pub base_url: Option<String>,
+    /// Chosen when the page is rendered.
+    pub selected: bool,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    name: String,
+    kind: String,
+    base_url: String,
+    general_key_id: String,
+    general_key_value: String,
+    nonce: String,
+    version: String,
+}
+
+/// `GET /catalog/providers/new`
+pub async fn new(AxumState(state): AxumState<State>, session: Session) -> Answer {
+    let kind = Kind::OpenAi.as_str().to_owned();
+    let fields = Fields { kind, nonce: forms::nonce(&state.core)?, ..Fields::default() };
+    show(&state, &session, None, fields, Refused::nothing()).await
+}
+
+/// `POST /catalog/providers/new`
+pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
+    let once = form.once(&state, &session, &form.fields.nonce)?;
+    let mut fields = form.fields;
+    let new = NewProvider {
+        name: fields.name.clone(),
+        kind: fields.kind.clone(),
+        base_url: forms::typed(&fields.base_url),
+        general_key_id: forms::typed(&fields.general_key_id),
+        general_key_value: forms::typed(&fields.general_key_value),
+    };
+    match providers::create(&state.core, session.actor(), new, Some(&once)).await {
+        Ok(_) => Ok(done(Flash::ProviderCreated)),
+        Err(error) => {
+            if error.code == Code::IdempotencyMismatch {
+                fields.nonce = forms::nonce(&state.core)?;
+            }
+            show(&state, &session, None, fields, Refused::by(error)?).await
+        }
+    }
+}
+
+/// `GET /catalog/providers/{id}/edit`
+pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    let view = providers::get(&state.core, &id).await?;
+    let provider = view.provider;
+    let fields = Fields {
+        name: provider.name,
+        kind: provider.kind,
+        base_url: provider.base_url,
+        general_key_id: view.general_key_id.unwrap_or_default(),
+        version: provider.version.to_string(),
+        ..Fields::default()
+    };
+    show(&state, &session, Some(&id), fields, Refused::nothing()).await
+}
+
+/// `POST /catalog/providers/{id}/edit`
+pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
+    let fields = form.fields;
+    let version = forms::version(&fields.version)?;
+    let edit = Edit {
+        name: Some(fields.name.clone()),
+        kind: Some(fields.kind.clone()),
+        base_url: Some(forms::typed(&fields.base_url)),
+        general_key_id: Some(forms::typed(&fields.general_key_id)),
+        general_key_value: forms::typed(&fields.general_key_value),
+    };
+    match providers::edit(&state.core, session.actor(), &id, Some(version), edit).await {
+        Ok(_) => Ok(done(Flash::ProviderSaved)),
+        Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
+        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(error)?).await,
+    }
+}
+
+async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields, mut refused: Refused) -> Answer {
+    let saved_name = match id {
+        Some(id) => providers::get(&state.core, id).await?.provider.name,
+        None => String::new(),
+    };
+    let keys = general_keys::all(&state.core).await?;
+    let shown = ProviderFormPage {
+        shell: session.shell(Nav::Providers),
+        id: id.map(str::to_owned),
+        saved_name,
+        name: Field::new(fields.name, refused.take("name")),
+        kinds: kinds(&fields.kind),
+        kind_error: refused.take("kind"),
+        value_again: value_again(&mut refused, &keys, &fields.general_key_id, &fields.base_url),
+        base_url: Field::new(fields.base_url, refused.take("base_url")),
+        keys: KeyChoice::of(&keys, &fields.general_key_id),
+        key_error: refused.take("general_key_id"),
+        version: fields.version,
+        nonce: fields.nonce,
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
+}
+
+/// Asks for a stored key's value where it would go to a place it was not saved for, or where the one given is not it.
+pub(super) fn value_again(
+    refused: &mut Refused,
+    keys: &[GeneralKey],
+    chosen: &str,
+    where_to: &str,
+) -> Option<ValueAgain> {
+    if let Some((key_name, origin)) = refused.not_bound.take() {
+        return Some(ValueAgain { key_name, origin, error: None });
+    }
+    let error = refused.take("general_key_value")?;
+    let key = keys.iter().find(|key| key.id == chosen);
+    let key_name = key.map(|key| key.name.clone()).unwrap_or_default();
+    Some(ValueAgain { key_name, origin: where_to.to_owned(), error: Some(error) })
+}
+
+fn kinds(chosen: &str) -> Vec<KindChoice> {
+    let choice = |kind: Kind| KindChoice {
+        value: kind.as_str().to_owned(),
+        label: kind.label().to_owned(),
+        base_url: kind.default_base_url().map(str::to_owned),
+        selected: kind.as_str() == chosen,
+    };
+    Kind::ALL.into_iter().map(choice).collect()
+}
+
+async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
+    let view = providers::get(&state.core, id).await?;
+    let keys = general_keys::all(&state.core).await?;
+    let name_of = |id: &str| keys.iter().find(|key| key.id == id).map_or("", |key| key.name.as_str());
+    let label_of = |kind: &str| Kind::parse(kind).map_or("", Kind::label);
+    let provider = &view.provider;
+    let conflict = Conflict {
+        kind: "provider",
+        id,
+        name: &provider.name,
+        version: provider.version,
+        saved_at: provider.updated_at,
+        edit_href: format!("/catalog/providers/{id}/edit"),
+        nav: Nav::Providers,
+        fields: vec![
+            ConflictField::new("Name", &provider.name, &fields.name),
+            ConflictField::new("Kind", label_of(&provider.kind), label_of(&fields.kind)),
+            ConflictField::new("Base URL", &provider.base_url, &fields.base_url),
+            ConflictField::new(
+                "General key",
+                name_of(view.general_key_id.as_deref().unwrap_or_default()),
+                name_of(&fields.general_key_id),
+            ),
+        ],
+        typed: vec![
+            ("name", &fields.name),
+            ("kind", &fields.kind),
+            ("base_url", &fields.base_url),
+            ("general_key_id", &fields.general_key_id),
+        ],
+    };
+    conflict::show(state, session, conflict).await
+}

@@ -1,0 +1,244 @@
+//! API keys → General Key: the list, and deleting.
+
+pub mod form;
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    http::StatusCode,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+
+use super::{
+    Answer, State,
+    assets::ASSET_VERSION,
+    failure::Failure,
+    forms::{self, Form, Id, Refused},
+    list::{ListParams, Order, Pager, Params, Sort},
+    moment::Moment,
+    page,
+    parts::{Field, KeyChoice, LinkKind, LinkRef, Rights},
+    session::Session,
+    shell::{Flash, Nav, Shell},
+};
+use crate::{
+    domain::general_keys::{self, GeneralKeyView},
+    error::Code,
+};
+
+const LIST: &str = "/keys/general";
+
+/// `GET /keys/general?search=&sort=&cursor=`, and with the pop-up open `GET /keys/general/{id}/delete?…`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "general_keys.html")]
+pub struct GeneralKeysPage {
+    /// Around it.
+    pub shell: Shell,
+    /// What is searched for; may be empty.
+    pub search: String,
+    /// The value of `sort=` now, kept by the search form; may be empty.
+    pub sort: String,
+    /// The headers that sort.
+    pub columns: GeneralKeyColumns,
+    /// One page of keys.
+    pub rows: Vec<GeneralKeyRow>,
+    /// Beneath them.
+    pub pager: Pager,
+    /// This list's own query (`?search=…&cursor=…`, or empty), appended to the delete links so that the same rows stay behind the pop-up.
+    pub list_query: String,
+    /// What the member may do.
+    pub rights: Rights,
+    /// The open pop-up.
+    pub delete: Option<DeleteGeneralKey>,
+}
+
+/// The sortable headers of the general keys.
+#[derive(Clone, Debug, Default)]
+pub struct GeneralKeyColumns {
+    /// Key Name
+    pub name: Sort,
+    /// Last used
+    pub last_used: Sort,
+    /// Updated
+    pub updated: Sort,
+}
+
+/// A row of the general keys.
+#[derive(Clone, Debug, Default)]
+pub struct GeneralKeyRow {
+    /// `gk_…`
+    pub id: String,
+    /// Key Name
+    pub name: String,
+    /// Key Value, masked.
+    pub mask: String,
+    /// Linked to
+    pub links: Vec<LinkRef>,
+    /// Last used
+    pub last_used: Option<Moment>,
+    /// Updated
+    pub updated: Moment,
+}
+
+impl GeneralKeyRow {
+    fn new(view: &GeneralKeyView, now: i64) -> GeneralKeyRow {
+        let GeneralKeyView { key, linked_to } = view;
+        GeneralKeyRow {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            mask: key.masked_value.clone(),
+            links: linked_to.iter().cloned().map(LinkRef::from).collect(),
+            last_used: Moment::of_column(key.last_used_at, now),
+            updated: Moment::new(key.updated_at, now),
+        }
+    }
+}
+
+/// The pop-up over the general keys. `POST /keys/general/{id}/delete`: `version`; `replacement_id` where `replacements` is not
+/// empty ('' = none); `confirm_name` where `confirm` is set.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteGeneralKey {
+    /// `gk_…`
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its mask.
+    pub mask: String,
+    /// The version read.
+    pub version: String,
+    /// Every provider and model that will stop working.
+    pub links: Vec<LinkRef>,
+    /// Its last use.
+    pub last_used: Option<Moment>,
+    /// Keys the links could go to instead; empty = not offered.
+    pub replacements: Vec<KeyChoice>,
+    /// Asks for the key's name to be typed; `None` = a plain confirmation.
+    pub confirm: Option<Field>,
+    /// The list, as it was.
+    pub cancel_href: String,
+    /// Why it was not deleted.
+    pub error: Option<String>,
+}
+
+/// What the pop-up sends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct DeleteFields {
+    version: String,
+    replacement_id: String,
+    confirm_name: String,
+}
+
+/// `GET /keys/general`
+pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
+    show(&state, &session, &params, StatusCode::OK, None).await
+}
+
+/// `GET /keys/general/{id}/delete`
+pub async fn ask_delete(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    Params(params): Params<ListParams>,
+) -> Answer {
+    let asked = pop_up(&state, &id, &params, &DeleteFields::default()).await?;
+    show(&state, &session, &params, StatusCode::OK, Some(asked)).await
+}
+
+/// `POST /keys/general/{id}/delete`: the pop-up has named what stops working, so links go with the key, unless another
+/// key takes its place.
+pub async fn delete(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    form: Form<DeleteFields>,
+) -> Answer {
+    let fields = form.fields;
+    let version = Some(forms::version(&fields.version)?);
+    let params = ListParams::default();
+    let mut asked = pop_up(&state, &id, &params, &fields).await?;
+    let replaced = !asked.links.is_empty() && !fields.replacement_id.is_empty();
+    if let Some(confirm) = asked.confirm.as_mut().filter(|_| !replaced && fields.confirm_name.trim() != asked.name) {
+        confirm.error = Some(String::from("Type the name exactly as it stands above, or choose another key."));
+        return show(&state, &session, &params, StatusCode::UNPROCESSABLE_ENTITY, Some(asked)).await;
+    }
+    let deleted = if replaced {
+        general_keys::replace(&state.core, session.actor(), &id, version, &fields.replacement_id).await
+    } else {
+        let unlink = asked.confirm.is_some();
+        general_keys::delete(&state.core, session.actor(), &id, version, unlink).await
+    };
+    let Err(error) = deleted else {
+        return Ok(Redirect::to(&format!("{LIST}?done={}", Flash::GeneralKeyDeleted.code())).into_response());
+    };
+    let changed = matches!(error.code, Code::VersionMismatch | Code::Linked);
+    let mut refused = Refused::by(error)?;
+    // Nobody has seen yet what is shown now.
+    asked = pop_up(&state, &id, &params, &fields).await?;
+    asked.error = if changed {
+        Some(String::from(
+            "The key was changed after you had opened this. Look again, and delete it if you still want to.",
+        ))
+    } else if let Some((name, origin)) = &refused.not_bound {
+        Some(format!("The value of {name} was not saved for {origin}. Choose another key, or link {name} there first."))
+    } else {
+        refused.rest()
+    };
+    show(&state, &session, &params, refused.status, Some(asked)).await
+}
+
+async fn pop_up(
+    state: &State,
+    id: &str,
+    params: &ListParams,
+    typed: &DeleteFields,
+) -> Result<DeleteGeneralKey, Failure> {
+    let view = general_keys::get(&state.core, id).await?;
+    let row = GeneralKeyRow::new(&view, state.core.clock.now_ms());
+    let mut replacements = Vec::new();
+    if !row.links.is_empty() {
+        let mut others = general_keys::all(&state.core).await?;
+        others.retain(|other| other.id != id);
+        replacements = KeyChoice::of(&others, &typed.replacement_id);
+    }
+    Ok(DeleteGeneralKey {
+        confirm: (!row.links.is_empty()).then(|| Field::new(typed.confirm_name.as_str(), None)),
+        id: row.id,
+        name: row.name,
+        mask: row.mask,
+        version: view.key.version.to_string(),
+        links: row.links,
+        last_used: row.last_used,
+        replacements,
+        cancel_href: format!("{LIST}{}", params.here()),
+        error: None,
+    })
+}
+
+async fn show(
+    state: &State,
+    session: &Session,
+    params: &ListParams,
+    status: StatusCode,
+    delete: Option<DeleteGeneralKey>,
+) -> Answer {
+    let found = general_keys::list(&state.core, &params.query()).await?;
+    let now = state.core.clock.now_ms();
+    let shown = GeneralKeysPage {
+        shell: session.shell(Nav::Keys).saying(&params.done),
+        columns: GeneralKeyColumns {
+            name: params.column(LIST, "name", true),
+            last_used: params.column(LIST, "last_used_at", false),
+            updated: params.column(LIST, "updated_at", false),
+        },
+        rows: found.items.iter().map(|view| GeneralKeyRow::new(view, now)).collect(),
+        pager: params.pager(LIST, &found),
+        list_query: params.here(),
+        search: params.search.clone(),
+        sort: params.sort.clone(),
+        rights: session.rights(),
+        delete,
+    };
+    page(status, &shown)
+}

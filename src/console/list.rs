@@ -1,0 +1,169 @@
+//! Lists: which part of one was asked for, its order, and the links to its other parts.
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use url::form_urlencoded;
+
+use super::failure::Failure;
+use crate::{
+    domain::paging::{ListQuery, Page},
+    error::{Code, Error},
+};
+
+/// A page's query. Parameters it does not know are passed over: a page never breaks on an address with more in it.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Failure> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Params(params)),
+            Err(_) => Err(Error::new(Code::InvalidBody, "the address of this page cannot be read").into()),
+        }
+    }
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ListParams {
+    /// Part of the name.
+    pub search: String,
+    /// A filter of the agent keys.
+    pub status: String,
+    /// A column, behind `-` for descending order.
+    pub sort: String,
+    /// Where a page goes on.
+    pub cursor: String,
+    /// Of the catalog: only this provider, with all its models.
+    pub provider_id: String,
+    /// What was just done.
+    pub done: String,
+}
+
+impl ListParams {
+    /// As the domain takes it.
+    pub fn query(&self) -> ListQuery {
+        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        ListQuery { search: some(&self.search), sort: some(&self.sort), limit: None, cursor: some(&self.cursor) }
+    }
+
+    /// The query that leads to this very part again; empty where it is the start of the whole list.
+    pub fn here(&self) -> String {
+        self.href("", &self.sort, &self.cursor)
+    }
+
+    /// The link that sorts by a column.
+    pub fn column(&self, path: &str, name: &str, is_default: bool) -> Sort {
+        let (descending, by) = match self.sort.strip_prefix('-') {
+            Some(by) => (true, by),
+            None => (false, self.sort.as_str()),
+        };
+        let order = match by == name || (by.is_empty() && is_default) {
+            false => Order::None,
+            true if descending => Order::Descending,
+            true => Order::Ascending,
+        };
+        let next = if order == Order::Ascending { format!("-{name}") } else { name.to_owned() };
+        Sort { href: self.href(path, &next, ""), order }
+    }
+
+    /// The links under a page of the list.
+    pub fn pager<T>(&self, path: &str, page: &Page<T>) -> Pager {
+        Pager {
+            shown: page.items.len() as u64,
+            total: u64::try_from(page.total).unwrap_or(0),
+            total_is_exact: page.total_is_exact,
+            first: (!self.cursor.is_empty()).then(|| self.href(path, &self.sort, "")),
+            previous: None,
+            next: page.next_cursor.as_ref().map(|cursor| self.href(path, &self.sort, cursor)),
+        }
+    }
+
+    fn href(&self, path: &str, sort: &str, cursor: &str) -> String {
+        let pairs = [
+            ("search", self.search.as_str()),
+            ("status", self.status.as_str()),
+            ("provider_id", self.provider_id.as_str()),
+            ("sort", sort),
+            ("cursor", cursor),
+        ];
+        href(path, &pairs)
+    }
+}
+
+/// A path with a query; empty values are left out.
+pub fn href(path: &str, pairs: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs.iter().filter(|(_, value)| !value.is_empty()));
+    match query.finish() {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+/// How a list is ordered by one column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Not by this one.
+    #[default]
+    None,
+    /// A to Z, oldest first.
+    Ascending,
+    /// Z to A, newest first.
+    Descending,
+}
+
+/// A sortable column's header.
+#[derive(Clone, Debug, Default)]
+pub struct Sort {
+    /// This list by this column; by the other direction where it is the order already. Without a cursor.
+    pub href: String,
+    /// The order now.
+    pub order: Order,
+}
+
+/// What stands under a list. Absent hrefs are not shown; a list that fits one page has none.
+#[derive(Clone, Debug, Default)]
+pub struct Pager {
+    /// Rows on this page.
+    pub shown: u64,
+    /// Rows in all that match.
+    pub total: u64,
+    /// False past 10,000: 'more than'.
+    pub total_is_exact: bool,
+    /// To the list's start.
+    pub first: Option<String>,
+    /// One page back, where known.
+    pub previous: Option<String>,
+    /// One page on.
+    pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_keep_what_was_asked_for_and_escape_it() {
+        let params = ListParams {
+            search: String::from("50%_\"&é"),
+            sort: String::from("name"),
+            cursor: String::from("abc"),
+            ..ListParams::default()
+        };
+        assert_eq!(params.here(), "?search=50%25_%22%26%C3%A9&sort=name&cursor=abc");
+        let name = params.column("/keys/general", "name", true);
+        assert_eq!(
+            (name.href.as_str(), name.order),
+            ("/keys/general?search=50%25_%22%26%C3%A9&sort=-name", Order::Ascending)
+        );
+        assert_eq!(params.column("/x", "updated_at", false).order, Order::None);
+        assert_eq!(ListParams::default().column("/x", "name", true).order, Order::Ascending);
+        assert_eq!(ListParams::default().here(), "");
+    }
+}

@@ -1,0 +1,102 @@
+//! The first run: the setup link leads here.
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    http::{StatusCode, header},
+    response::{AppendHeaders, IntoResponse, Redirect},
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, State,
+    assets::ASSET_VERSION,
+    failure::Failure,
+    forms::{Form, Refused},
+    page,
+    parts::Field,
+    shell::Flash,
+};
+use crate::{
+    auth,
+    domain::{
+        first_run::{self, Owner},
+        members::MIN_PASSWORD,
+    },
+    error::Code,
+    request::From,
+};
+
+/// `GET /setup`, while no member exists. The one-time token is in the fragment (`/setup#token=…`, or the bare token); without
+/// the script it is pasted. `POST /setup`: `token`, `name`, `email`, `password`.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "setup.html")]
+pub struct SetupPage {
+    /// As it was sent, so that another try needs no new paste.
+    pub token: Field,
+    /// The first member's name.
+    pub name: Field,
+    /// Their e-mail.
+    pub email: Field,
+    /// Why the password was refused.
+    pub password_error: Option<String>,
+    /// Fewest characters of a password.
+    pub password_min: u32,
+    /// What is wrong with the whole, such as storage being away.
+    pub error: Option<String>,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    token: String,
+    name: String,
+    email: String,
+    password: String,
+}
+
+/// `GET /setup`
+pub async fn form(AxumState(state): AxumState<State>) -> Answer {
+    if !first_run::is_open(&state.core).await? {
+        return Ok(Redirect::to("/sign-in").into_response());
+    }
+    page(StatusCode::OK, &SetupPage { password_min: password_min(), ..SetupPage::default() })
+}
+
+/// `POST /setup`
+pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form: Form<Fields>) -> Answer {
+    let Fields { token, name, email, password } = form.fields;
+    if !first_run::is_open(&state.core).await? {
+        return Ok(Redirect::to("/sign-in").into_response());
+    }
+    let owner = Owner { name: name.clone(), email: email.clone(), password: Zeroizing::new(password) };
+    match first_run::claim(&state.core, &token, owner, &caller).await {
+        Ok(session) => {
+            let cookie = auth::start_cookie(&state.web, &session);
+            let home = format!("/keys/general?done={}", Flash::Welcome.code());
+            Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(&home)).into_response())
+        }
+        // Somebody was first; perhaps the same person, who pressed the button twice.
+        Err(error) if error.code == Code::Forbidden => Ok(Redirect::to("/sign-in").into_response()),
+        Err(error) if error.code == Code::Internal => Err(Failure::from(error)),
+        Err(error) => {
+            error.log(&caller.request_id);
+            let mut refused = Refused::by_any(&error);
+            let shown = SetupPage {
+                token: Field::new(token, refused.take("token")),
+                name: Field::new(name, refused.take("name")),
+                email: Field::new(email, refused.take("email")),
+                password_error: refused.take("password"),
+                password_min: password_min(),
+                error: refused.rest(),
+            };
+            page(refused.status, &shown)
+        }
+    }
+}
+
+fn password_min() -> u32 {
+    u32::try_from(MIN_PASSWORD).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,76 @@
+//! What stands around every page of a signed-in member.
+
+use super::session::Session;
+
+/// What stands around every page of a signed-in member. Sign out is `POST /sign-out`, without fields.
+#[derive(Clone, Debug, Default)]
+pub struct Shell {
+    /// The signed-in member's name.
+    pub member_name: String,
+    /// The entry of the navigation that is marked.
+    pub current: Nav,
+    /// What the last action did, from `?done=`.
+    pub flash: Option<Flash>,
+}
+
+impl Shell {
+    /// The shell of a page under `current`.
+    pub fn new(session: &Session, current: Nav) -> Shell {
+        Shell { member_name: session.actor().name.clone(), current, flash: None }
+    }
+
+    /// With what the last action did, by the code of a `?done=`.
+    pub fn saying(self, done: &str) -> Shell {
+        Shell { flash: Flash::from_code(done), ..self }
+    }
+}
+
+/// The navigation's entries; it shows only what exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nav {
+    /// `/keys/general`, `/keys/agent`
+    Keys,
+    /// `/catalog`
+    Providers,
+    /// `/audit`
+    Audit,
+    /// A page outside of these.
+    #[default]
+    None,
+}
+macro_rules! flashes {
+    ($($name:ident = $code:literal),+ $(,)?) => {
+        /// What was just done. The closed list behind `?done=CODE`, so that no link can put words on a page.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Flash { $(#[doc = concat!("`?done=", $code, "`")] $name),+ }
+
+        impl Flash {
+            /// Reads the code of a `?done=`; an unknown one shows nothing.
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)+ _ => None }
+            }
+
+            /// The code to redirect with: `/keys/general?done=…`.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+        }
+    };
+}
+
+flashes! {
+    Welcome = "welcome",
+    GeneralKeyCreated = "general-key-created",
+    GeneralKeySaved = "general-key-saved",
+    GeneralKeyDeleted = "general-key-deleted",
+    AgentKeySaved = "agent-key-saved",
+    AgentKeyDisabled = "agent-key-disabled",
+    AgentKeyEnabled = "agent-key-enabled",
+    AgentKeyDeleted = "agent-key-deleted",
+    ProviderCreated = "provider-created",
+    ProviderSaved = "provider-saved",
+    ProviderDeleted = "provider-deleted",
+    ModelCreated = "model-created",
+    ModelSaved = "model-saved",
+    ModelDeleted = "model-deleted",
+}

@@ -1,0 +1,47 @@
+//! What is known of a request before anybody asks who sent it.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use axum::extract::{FromRequestParts, Request};
+use http::{Extensions, header, request::Parts};
+
+use crate::{config::WebConfig, domain::sessions::Caller};
+
+/// The caller's address, put there by the listener.
+#[derive(Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// The request's id, put there by the listener.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+/// Where a request came from, as far as the domain wants to know.
+pub fn caller(extensions: &Extensions) -> Caller {
+    let peer = extensions.get::<Peer>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
+    Caller { address: peer.ip(), request_id: request_id(extensions) }
+}
+
+/// The request's id.
+pub fn request_id(extensions: &Extensions) -> String {
+    extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+/// [`Caller`] as handlers take it.
+pub struct From(pub Caller);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<From, Infallible> {
+        Ok(From(caller(&parts.extensions)))
+    }
+}
+
+/// Against DNS rebinding: whether the request was sent to a host name that is ours.
+pub fn is_for_us(request: &Request, web: &WebConfig) -> bool {
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    };
+    web.serves(host)
+}
