@@ -3,6 +3,7 @@
 use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use rustix::fs::{FlockOperation, flock};
+use store::Claim;
 use tokio_util::sync::CancellationToken;
 use vault::Entropy;
 
@@ -35,6 +36,7 @@ pub struct App {
     cores: Vec<std::thread::JoinHandle<()>>,
     stop: CancellationToken,
     _lock: Option<File>,
+    _claim: Claim,
 }
 
 impl App {
@@ -49,6 +51,14 @@ impl App {
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.web.listen);
         config.web.set_bound(bound);
         let core = open_core(&config, cores).await?;
+        let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
+        let claim = claim.ok_or_else(|| {
+            StartError(String::from(
+                "another keyward serve runs on this database; several on one database are not built yet, so stop it first",
+            ))
+        })?;
+        // Before the first reading, so that nothing written meanwhile is missed.
+        let seen = core.store.db().foreign_writes().await.ok();
         core.reload().await.map_err(|error| StartError(error.to_string()))?;
 
         let stop = CancellationToken::new();
@@ -75,8 +85,8 @@ impl App {
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
-        tokio::spawn(watch(Arc::clone(&core), stop.clone()));
-        Ok(App { core, config, cores: threads, stop, _lock: lock })
+        tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+        Ok(App { core, config, cores: threads, stop, _lock: lock, _claim: claim })
     }
 
     /// The link under which the first member is made, within an hour; `None` where there is one already.
@@ -172,10 +182,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
 }
 
 /// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), and heals an unread catalog.
-async fn watch(core: Arc<Core>, stop: CancellationToken) {
+async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut seen = core.store.db().foreign_writes().await.ok();
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         let Ok(now) = core.store.db().foreign_writes().await else { continue };
         if seen == Some(now) && core.catalog().is_read() {

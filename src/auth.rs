@@ -66,7 +66,7 @@ fn without_scheme(value: &[u8]) -> &[u8] {
 /// See [`credential`] and [`agent_keys::authenticate`].
 pub async fn agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKey>> {
     let token = Token::parse(credential(headers)?).map_err(|reason| {
-        tracing::info!(reason = "malformed", %reason, "agent key refused");
+        tracing::debug!(reason = "malformed", %reason, "agent key refused");
         Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
     })?;
     agent_keys::authenticate(core, &token).await

@@ -44,7 +44,7 @@ codes! {
     Forbidden = "forbidden", 403, "Not allowed";
     NotFound = "not_found", 404, "Not found";
     MethodNotAllowed = "method_not_allowed", 405, "This method is not for this path";
-    NotAcceptable = "unsupported_media_type", 415, "The body must be JSON";
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON";
     NameTaken = "name_taken", 409, "The name is taken";
     Linked = "linked", 409, "The general key is linked";
     HasModels = "has_models", 409, "The provider has models";
@@ -138,18 +138,15 @@ impl Error {
         Error::new(Code::NotFound, format!("there is no {kind} {id}; it may have been deleted"))
     }
 
-    /// Writes the failure to the log: once, where it is handled. Only failures of ours are worth a line.
+    /// Writes the failure to the log: once, where it is handled. Failures of ours and of providers are errors; what a
+    /// caller did wrong is only worth a line to whoever looks for it.
     pub fn log(&self, request_id: &str) {
-        match (&self.cause, self.code.status()) {
-            (Some(cause), _) => {
-                tracing::error!(code = self.code.as_str(), request_id, detail = %self.detail, cause = %Chain(cause.as_ref()), "request failed");
-            }
-            (None, 500..) => {
-                tracing::error!(code = self.code.as_str(), request_id, detail = %self.detail, "request failed")
-            }
-            (None, _) => {
-                tracing::debug!(code = self.code.as_str(), request_id, detail = %self.detail, "request refused")
-            }
+        let cause = self.cause.as_ref().map(|cause| Chain(cause.as_ref()).to_string()).unwrap_or_default();
+        let (code, detail) = (self.code.as_str(), self.detail.as_str());
+        if self.code.status() >= 500 {
+            tracing::error!(code, request_id, detail, cause, "request failed");
+        } else {
+            tracing::debug!(code, request_id, detail, cause, "request refused");
         }
     }
 }
@@ -181,9 +178,13 @@ impl From<StoreError> for Error {
                 ),
             )
             .with_cause(error),
+            StoreError::CommitFailed(_) => Error::new(
+                Code::StorageUnavailable,
+                "the database failed while it stored the change; read it again before you retry",
+            )
+            .with_cause(error),
             StoreError::Unavailable(_) | StoreError::Unsupported(_) => {
-                Error::new(Code::StorageUnavailable, "the database does not answer; nothing was changed; try again")
-                    .with_cause(error)
+                Error::new(Code::StorageUnavailable, "the database does not answer; try again").with_cause(error)
             }
         }
     }

@@ -37,6 +37,10 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(9);
 /// How long a caller may take to send the head of its next request on an open connection.
 const HEAD_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a caller may take to say anything on a new connection.
+const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
+/// The most connections of a core at once; more are closed as they come.
+const MAX_CONNECTIONS: usize = 16_384;
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// How many connections may wait to be accepted, for each core.
@@ -107,6 +111,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
         tokio::select! {
             () = core.stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if calls.len() >= MAX_CONNECTIONS => drop(stream),
                 Ok((stream, peer)) => {
                     calls.spawn(serve(core.clone(), stream, peer));
                 }
@@ -130,9 +135,20 @@ async fn serve(core: Core, stream: TcpStream, peer: SocketAddr) {
         return;
     }
     let stop = core.stop.clone();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = match tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await {
+        Ok(Ok(false)) => builder.http1_only(),
+        Ok(Ok(true)) => builder.http2_only(),
+        // Whoever connects and says nothing is not kept.
+        Ok(Err(_)) | Err(_) => return,
+    };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(30));
     let service = service_fn(move |request| {
         let core = core.clone();
         async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
@@ -148,6 +164,25 @@ async fn serve(core: Core, stream: TcpStream, peer: SocketAddr) {
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+/// Whether a connection begins with HTTP/2's preface; waits until that can be told.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0_u8; 3];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[..seen] != b"PRI"[..seen] {
+            return Ok(false);
+        }
+        if seen == first.len() {
+            return Ok(true);
+        }
+        // The next bytes cannot be waited for, since the first ones are still there to be read.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

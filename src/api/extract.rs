@@ -11,7 +11,10 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{State, problem::Problem};
+use super::{
+    State,
+    problem::{Problem, Refusal},
+};
 use crate::{
     auth,
     domain::{actor::Actor, idempotency::Idempotency},
@@ -123,7 +126,10 @@ fn check_json_type(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
     if is_json || body.is_empty() {
         return Ok(());
     }
-    Err(Problem(Error::new(Code::NotAcceptable, "the body must be JSON, sent as content-type: application/json")))
+    Err(Problem(Error::new(
+        Code::UnsupportedMediaType,
+        "the body must be JSON, sent as content-type: application/json",
+    )))
 }
 
 /// Parses a body; no body is an empty object.
@@ -187,12 +193,18 @@ fn without_values(message: &str) -> String {
     }
 }
 
-/// Against DNS rebinding: what a browser could reach without a token answers only under names that are ours.
+/// Against DNS rebinding: what a browser could reach without a token answers only under names that are ours. Logs what
+/// was refused on the way out, once and with the request's id.
 pub async fn check_host(AxumState(state): AxumState<State>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let bearer = request.headers().contains_key(header::AUTHORIZATION);
     if bearer || path == "/livez" || path == "/readyz" || request::is_for_us(&request, &state.web) {
-        return next.run(request).await;
+        let request_id = request::request_id(request.extensions());
+        let mut response = next.run(request).await;
+        if let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() {
+            error.log(&request_id);
+        }
+        return response;
     }
     Problem(Error::new(
         Code::WrongHost,

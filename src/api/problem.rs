@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problems.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -16,6 +18,10 @@ use crate::error::{Code, Error};
 /// An error of the management API.
 #[derive(Debug)]
 pub struct Problem(pub Error);
+
+/// The error behind an answer, on its way to the log.
+#[derive(Clone)]
+pub struct Refusal(pub Arc<Error>);
 
 /// What a handler answers.
 pub type ApiResult<T> = Result<T, Problem>;
@@ -61,20 +67,19 @@ pub struct ProblemField {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Problem(error) = self;
-        error.log("");
         let code = error.code;
         let body = ProblemBody {
             r#type: format!("/docs#{}", code.as_str()),
             title: code.title(),
             status: code.status(),
-            detail: error.detail,
+            detail: error.detail.clone(),
             code: code.as_str(),
             errors: error
                 .fields
-                .into_iter()
-                .map(|field| ProblemField { pointer: field.pointer, detail: field.detail })
+                .iter()
+                .map(|field| ProblemField { pointer: field.pointer.clone(), detail: field.detail.clone() })
                 .collect(),
-            extension: error.extension.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+            extension: error.extension.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         };
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(body)).into_response();
@@ -86,6 +91,7 @@ impl IntoResponse for Problem {
         if code == Code::StorageUnavailable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response.extensions_mut().insert(Refusal(Arc::new(error)));
         response
     }
 }

@@ -54,7 +54,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     async fn from_request(request: Request, _: &S) -> Result<Form<T>, Failure> {
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
         if !content_type.is_some_and(|kind| kind.starts_with(b"application/x-www-form-urlencoded")) {
-            return Err(Error::new(Code::NotAcceptable, "this is for the forms of the console's pages").into());
+            return Err(Error::new(Code::UnsupportedMediaType, "this is for the forms of the console's pages").into());
         }
         let route = format!("{} {}", request.method(), request.uri().path());
         let bytes = axum::body::to_bytes(request.into_body(), MAX_FORM).await.map_err(|_| {

@@ -1,12 +1,11 @@
 //! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use store::{
     Handle, Listing, SortValue, Store,
     agent_keys::{AgentKey, AgentKeySort, AgentSecretRow, StatusFilter},
 };
-use tokio_util::sync::CancellationToken;
 use vault::{AgentSecret, Token, TokenKind};
 use zeroize::Zeroizing;
 
@@ -24,6 +23,11 @@ use super::{
     paging::{self, ListQuery, Page, Sorts},
 };
 use crate::error::{Code, Error, Result};
+
+/// How long a call waits for its turn to ask the database.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a key is read again that is changed meanwhile.
+const LOOK_UP_TRIES: usize = 16;
 
 const SORTS: Sorts<AgentKeySort> = Sorts {
     all: &[
@@ -297,11 +301,12 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedK
 }
 
 fn refused(code: Code, key: &CachedKey, detail: String) -> Error {
-    tracing::info!(reason = code.as_str(), agent_key = %key.id, "agent key refused");
+    tracing::debug!(reason = code.as_str(), agent_key = %key.id, "agent key refused");
     Error::new(code, detail)
 }
 
-/// Asks the database, in the runtime that owns its connections.
+/// Asks the database, in the runtime that owns its connections. Unknown keys cannot crowd it: only so many questions
+/// are asked at once.
 async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
     if token.kind() != TokenKind::Agent {
         return Err(Error::new(
@@ -309,27 +314,45 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
             "this is a management token, which is for /api/v1; agents authenticate with an agent key (kw_…)",
         ));
     }
+    let busy = || Error::new(Code::StorageUnavailable, "too many keys are looked up at the moment; try again");
+    let turn = tokio::time::timeout(LOOK_UP_PATIENCE, core.look_ups.acquire()).await.map_err(|_| busy())?;
+    let _turn = turn.map_err(|_| busy())?;
     let sha256 = *token.sha256();
     let owner = Arc::clone(core);
     let task = core.control.spawn(async move {
-        let generation = owner.keys.generation();
-        let found = find(&owner.store, &sha256).await?;
-        if let Some(key) = &found {
-            owner.keys.fill(sha256, Arc::clone(key), generation);
+        // A key that is changed while it is read is read again: the answer must hold when it is given.
+        for _ in 0..LOOK_UP_TRIES {
+            let generation = owner.keys.generation();
+            let Some((key, ends_at)) = find(&owner.store, &sha256).await? else { return Ok(None) };
+            let id: Arc<str> = key.id.as_str().into();
+            let filled = owner.keys.fill(sha256, &id, generation, |revocation| CachedKey {
+                used: Arc::new(UseMark::new(Arc::clone(&id))),
+                id: Arc::clone(&id),
+                name: key.name,
+                member_id: key.member_id.into(),
+                created_by: key.created_by_name,
+                ends_at,
+                disabled: key.disabled_at > 0,
+                revocation,
+            });
+            if filled.is_some() {
+                return Ok(filled);
+            }
         }
-        Ok(found)
+        Err(Error::new(Code::StorageUnavailable, "keys change faster than they can be read; try again"))
     });
     let found = task.await.unwrap_or_else(|error| {
         Err(Error::new(Code::StorageUnavailable, "the key cannot be looked up at the moment; try again")
             .with_cause(error))
     })?;
     found.ok_or_else(|| {
-        tracing::info!(reason = "unknown", "agent key refused");
+        tracing::debug!(reason = "unknown", "agent key refused");
         Error::new(Code::InvalidApiKey, "there is no such agent key; it may have been deleted")
     })
 }
 
-async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Arc<CachedKey>>> {
+/// The key with this secret, and when the secret ends.
+async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<(AgentKey, i64)>> {
     let mut db = store.read().await?;
     for digest in store.keyring().digests(sha256) {
         let secret = match store::agent_keys::find_secret(&mut db, &digest.value).await {
@@ -347,26 +370,13 @@ async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Arc<CachedKey>>
             tracing::error!(agent_key = %key.id, "agent key refused: its digest and its pepper do not belong together");
             return Ok(None);
         }
-        return Ok(Some(Arc::new(cached(key, &secret))));
-    }
-    Ok(None)
-}
-
-fn cached(key: AgentKey, secret: &AgentSecretRow) -> CachedKey {
-    let id: Arc<str> = key.id.into();
-    CachedKey {
-        used: Arc::new(UseMark::new(Arc::clone(&id))),
-        id,
-        name: key.name,
-        member_id: key.member_id.into(),
-        created_by: key.created_by_name,
-        ends_at: match secret.ends_at {
+        let ends_at = match secret.ends_at {
             0 => key.expires_at,
             ends_at => ends_at.min(key.expires_at),
-        },
-        disabled: key.disabled_at > 0,
-        revoked: CancellationToken::new(),
+        };
+        return Ok(Some((key, ends_at)));
     }
+    Ok(None)
 }
 
 async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {

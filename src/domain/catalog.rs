@@ -72,6 +72,8 @@ pub struct Route {
     pub model_name: Arc<str>,
     /// The model as the provider names it.
     pub upstream_model: String,
+    /// Whether the model is one of the catalog, and not just what the agent wrote behind a provider's name.
+    pub is_known: bool,
 }
 
 /// The snapshot.
@@ -99,15 +101,14 @@ impl Catalog {
     /// [`Code::ModelNotFound`]; [`Code::StorageUnavailable`] while the catalog is unread.
     pub fn resolve(&self, model: &str) -> Result<Route> {
         self.check_read()?;
-        if vault::contains_token(model.as_bytes()) {
-            return Err(Error::new(Code::InvalidBody, "`model` holds a Keyward key, which would reach the provider"));
-        }
+        check_model_name(model)?;
         if let Some(entry) = self.models.get(model) {
             return Ok(Route {
                 provider: Arc::clone(&entry.provider),
                 key: entry.key.clone(),
                 model_name: Arc::clone(&entry.name),
                 upstream_model: entry.upstream_model.clone(),
+                is_known: true,
             });
         }
         if let Some((provider, upstream)) = model.split_once('/')
@@ -118,6 +119,7 @@ impl Catalog {
                 key: provider.key.clone(),
                 model_name: model.into(),
                 upstream_model: upstream.to_owned(),
+                is_known: false,
             });
         }
         Err(Error::new(
@@ -173,6 +175,21 @@ impl Catalog {
             Err(Error::new(Code::StorageUnavailable, "providers and models cannot be read at the moment; try again"))
         }
     }
+}
+
+/// Refuses what cannot be a model's name, before it is sent or counted: it has at most 256 bytes, without control
+/// characters, and no key of ours.
+///
+/// # Errors
+/// [`Code::InvalidBody`].
+pub fn check_model_name(model: &str) -> Result<()> {
+    if model.is_empty() || model.len() > 256 || model.chars().any(char::is_control) {
+        return Err(Error::new(Code::InvalidBody, "`model` must have 1 to 256 bytes, without control characters"));
+    }
+    if vault::contains_token(model.as_bytes()) {
+        return Err(Error::new(Code::InvalidBody, "`model` holds a Keyward key, which would reach the provider"));
+    }
+    Ok(())
 }
 
 fn shortened(name: &str) -> String {

@@ -2,18 +2,21 @@
 //!
 //! A revocation must not be undone by a look-up that read the row just before: every look-up carries the generation
 //! it started at, and its result is kept only if no key was changed since ([`KeyCache::fill`]). Changes and fills take
-//! one lock; reading takes only its shard's.
+//! one lock; reading takes only its shard's. What ends a key's open streams is kept apart from the cached keys, so that
+//! a stream ends with its key also where the key has left the cache and come back meanwhile.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    task::{Context, Poll},
 };
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
@@ -64,8 +67,33 @@ pub struct CachedKey {
     pub disabled: bool,
     /// Notes its last use.
     pub used: Arc<UseMark>,
-    /// Cancelled when the key is revoked: ends its open streams.
-    pub revoked: CancellationToken,
+    /// Ends its open streams.
+    pub revocation: Arc<Revocation>,
+}
+
+/// Cancelled when a key is revoked. One for all streams of a key, however often the key was looked up.
+#[derive(Debug, Default)]
+pub struct Revocation(CancellationToken);
+
+impl Revocation {
+    /// Completes when the key is revoked.
+    pub fn revoked(self: &Arc<Self>) -> Revoked {
+        Revoked { wait: Box::pin(self.0.clone().cancelled_owned()), _kept: Arc::clone(self) }
+    }
+}
+
+/// Waits for a revocation, and keeps it findable for whoever revokes.
+pub struct Revoked {
+    wait: Pin<Box<WaitForCancellationFutureOwned>>,
+    _kept: Arc<Revocation>,
+}
+
+impl Future for Revoked {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.wait.as_mut().poll(cx)
+    }
 }
 
 type Shard = RwLock<HashMap<[u8; 32], Arc<CachedKey>, BuildHasherDefault<Prehashed>>>;
@@ -80,6 +108,7 @@ pub struct KeyCache {
 struct Index {
     generation: u64,
     digests: HashMap<Arc<str>, Vec<[u8; 32]>>,
+    revocations: HashMap<Arc<str>, Weak<Revocation>>,
 }
 
 /// The state of the keys at which a look-up started.
@@ -104,13 +133,23 @@ impl KeyCache {
         Generation(self.index().generation)
     }
 
-    /// Keeps what the database said, unless a key was changed since `generation`.
-    pub fn fill(&self, sha256: [u8; 32], key: Arc<CachedKey>, generation: Generation) {
+    /// Keeps the key `id` that the database told of. `None` where any key was changed since `generation`: what the
+    /// database said may be over, and it is to be asked again.
+    pub fn fill(
+        &self,
+        sha256: [u8; 32],
+        id: &Arc<str>,
+        generation: Generation,
+        key: impl FnOnce(Arc<Revocation>) -> CachedKey,
+    ) -> Option<Arc<CachedKey>> {
         let mut index = self.index();
         if index.generation != generation.0 {
-            return;
+            return None;
         }
         let mut shard = self.shard(&sha256).write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = shard.get(&sha256) {
+            return Some(Arc::clone(kept));
+        }
         if shard.len() >= PER_SHARD {
             // Any key may go: it comes back with its next call. Only good keys get here, so a flood of unknown ones
             // pushes nothing out.
@@ -119,8 +158,10 @@ impl KeyCache {
                 index.forget(&id, &evicted);
             }
         }
-        index.digests.entry(Arc::clone(&key.id)).or_default().push(sha256);
-        shard.insert(sha256, key);
+        index.digests.entry(Arc::clone(id)).or_default().push(sha256);
+        let key = Arc::new(key(index.revocation(id)));
+        shard.insert(sha256, Arc::clone(&key));
+        Some(key)
     }
 
     /// Forgets a key that was changed; `revoked` also ends its open streams. To be called after the commit and before
@@ -129,12 +170,10 @@ impl KeyCache {
         let mut index = self.index();
         index.generation += 1;
         for digest in index.digests.remove(id).unwrap_or_default() {
-            let mut shard = self.shard(&digest).write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(key) = shard.remove(&digest)
-                && revoked
-            {
-                key.revoked.cancel();
-            }
+            self.shard(&digest).write().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+        }
+        if revoked && let Some(revocation) = index.revocations.remove(id).and_then(|weak| weak.upgrade()) {
+            revocation.0.cancel();
         }
     }
 
@@ -163,6 +202,19 @@ impl KeyCache {
 }
 
 impl Index {
+    /// What ends the streams of a key: the one its open streams wait for already, or a new one.
+    fn revocation(&mut self, id: &Arc<str>) -> Arc<Revocation> {
+        if let Some(known) = self.revocations.get(id).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.revocations.len() > 2 * self.digests.len() + 1024 {
+            self.revocations.retain(|_, weak| weak.strong_count() > 0);
+        }
+        let new = Arc::new(Revocation::default());
+        self.revocations.insert(Arc::clone(id), Arc::downgrade(&new));
+        new
+    }
+
     fn forget(&mut self, id: &Arc<str>, digest: &[u8; 32]) {
         if let Some(digests) = self.digests.get_mut(id) {
             digests.retain(|kept| kept != digest);
@@ -195,18 +247,22 @@ impl Hasher for Prehashed {
 mod tests {
     use super::*;
 
-    fn key(id: &str) -> Arc<CachedKey> {
+    fn fill(cache: &KeyCache, digest: [u8; 32], id: &str, generation: Generation) -> Option<Arc<CachedKey>> {
         let id: Arc<str> = id.into();
-        Arc::new(CachedKey {
+        cache.fill(digest, &id, generation, |revocation| CachedKey {
             used: Arc::new(UseMark::new(Arc::clone(&id))),
-            id,
+            id: Arc::clone(&id),
             name: String::new(),
             member_id: "".into(),
             created_by: String::new(),
             ends_at: i64::MAX,
             disabled: false,
-            revoked: CancellationToken::new(),
+            revocation,
         })
+    }
+
+    fn is_revoked(key: &CachedKey) -> bool {
+        key.revocation.0.is_cancelled()
     }
 
     #[test]
@@ -214,23 +270,37 @@ mod tests {
         let cache = KeyCache::default();
         let before = cache.generation();
         cache.forget("ak_1", true);
-        cache.fill([1; 32], key("ak_1"), before);
+        assert!(fill(&cache, [1; 32], "ak_1", before).is_none());
         assert!(cache.get(&[1; 32]).is_none());
-        cache.fill([1; 32], key("ak_1"), cache.generation());
+        fill(&cache, [1; 32], "ak_1", cache.generation());
         assert!(cache.get(&[1; 32]).is_some());
     }
 
     #[test]
     fn forgetting_ends_every_secret_of_the_key_and_its_streams() {
         let cache = KeyCache::default();
-        let kept = key("ak_1");
-        cache.fill([1; 32], Arc::clone(&kept), cache.generation());
-        cache.fill([2; 32], Arc::clone(&kept), cache.generation());
-        cache.fill([3; 32], key("ak_2"), cache.generation());
+        let one = fill(&cache, [1; 32], "ak_1", cache.generation()).expect("a key");
+        let two = fill(&cache, [2; 32], "ak_1", cache.generation()).expect("a key");
+        let other = fill(&cache, [3; 32], "ak_2", cache.generation()).expect("a key");
         cache.forget("ak_1", true);
         assert!(cache.get(&[1; 32]).is_none() && cache.get(&[2; 32]).is_none());
         assert!(cache.get(&[3; 32]).is_some());
-        assert!(kept.revoked.is_cancelled());
+        assert!(is_revoked(&one) && is_revoked(&two) && !is_revoked(&other));
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_key_wherever_the_key_was_meanwhile() {
+        let cache = KeyCache::default();
+        let first = fill(&cache, [1; 32], "ak_1", cache.generation()).expect("a key");
+        cache.forget("ak_1", false);
+        let renamed = fill(&cache, [1; 32], "ak_1", cache.generation()).expect("a key");
+        cache.clear();
+        let reloaded = fill(&cache, [1; 32], "ak_1", cache.generation()).expect("a key");
+        cache.clear();
+        cache.forget("ak_1", true);
+        assert!(is_revoked(&first) && is_revoked(&renamed) && is_revoked(&reloaded));
+        let enabled = fill(&cache, [1; 32], "ak_1", cache.generation()).expect("a key");
+        assert!(!is_revoked(&enabled));
     }
 
     #[test]
@@ -239,7 +309,7 @@ mod tests {
         for n in 0..u32::try_from(PER_SHARD).expect("small") + 100 {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&n.to_le_bytes());
-            cache.fill(digest, key(&format!("ak_{n}")), cache.generation());
+            fill(&cache, digest, &format!("ak_{n}"), cache.generation());
         }
         assert_eq!(cache.len(), PER_SHARD);
     }

@@ -17,7 +17,7 @@ use crate::error::Result;
 const MAX_CELLS: usize = 20_000;
 
 /// What is counted under one cell of the roll-up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tally {
     /// The agent key's id.
     pub agent_key_id: Arc<str>,
@@ -79,12 +79,7 @@ impl Meter {
         self.counted.fetch_add(counts.requests, Ordering::Relaxed);
         let hour = now - now.rem_euclid(HOUR_MS);
         let mut shard = self.shards[core % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner);
-        let tally = if shard.len() >= MAX_CELLS && !shard.contains_key(&(hour, tally.clone())) {
-            Tally { model_name: "(other)".into(), ..tally }
-        } else {
-            tally
-        };
-        add(shard.entry((hour, tally)).or_default(), counts);
+        add_bounded(&mut shard, (hour, tally), counts);
     }
 
     /// Writes everything down that was counted.
@@ -104,12 +99,13 @@ impl Meter {
         if used.is_empty() && cells.is_empty() {
             return Ok(());
         }
-        let used: Vec<_> = used.into_iter().map(|(what, mark)| (what, mark.take(), mark)).collect();
+        let mut used: Vec<_> = used.into_iter().map(|(what, mark)| (what, mark.take(), mark)).collect();
+        used.sort_by(|(_, _, a), (_, _, b)| a.id.cmp(&b.id));
         let written = write(core, &used, &cells).await;
         if written.is_err() {
             let mut shard = self.shards[0].lock().unwrap_or_else(PoisonError::into_inner);
             for (cell, counts) in cells {
-                add(shard.entry(cell).or_default(), counts);
+                add_bounded(&mut shard, cell, counts);
             }
             drop(shard);
             for (what, at, mark) in used {
@@ -130,6 +126,9 @@ async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -
             Used::Session => store::sessions::note_use(&mut tx, &mark.id, *at).await?,
         }
     }
+    // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
+    let mut cells: Vec<_> = cells.iter().collect();
+    cells.sort_by_key(|(cell, _)| *cell);
     for ((hour, tally), counts) in cells {
         let cell = Cell {
             hour: *hour,
@@ -143,6 +142,17 @@ async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Adds to a cell; once there are too many, to the one that stands for all other models.
+fn add_bounded(cells: &mut Cells, cell: (i64, Tally), counts: Counts) {
+    let cell = if cells.len() >= MAX_CELLS && !cells.contains_key(&cell) {
+        let (hour, tally) = cell;
+        (hour, Tally { model_name: "(other)".into(), ..tally })
+    } else {
+        cell
+    };
+    add(cells.entry(cell).or_default(), counts);
 }
 
 fn add(sum: &mut Counts, counts: Counts) {

@@ -43,6 +43,9 @@ use crate::{
     error::Result,
 };
 
+/// How many agent keys are looked up in the database at once.
+const MAX_LOOK_UPS: usize = 32;
+
 /// What the rules work on. One for each process, shared by all cores.
 pub struct Core {
     /// All SQL.
@@ -57,6 +60,8 @@ pub struct Core {
     pub pool: Arc<Pool>,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
+    /// Bounds how many unknown agent keys are looked up at once.
+    pub look_ups: tokio::sync::Semaphore,
     /// Agent keys that were used lately.
     pub keys: KeyCache,
     /// Counts calls and tokens.
@@ -94,6 +99,7 @@ impl Core {
             egress: parts.egress,
             pool: Arc::new(Pool::default()),
             agent_key_max_days: parts.agent_key_max_days,
+            look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
             meter: Meter::new(parts.cores),
             passwords: PasswordLane::default(),

@@ -27,7 +27,10 @@ pub async fn grouped(core: &Core, by: &str, from: Option<i64>, to: Option<i64>) 
         }
     };
     let now = core.clock.now_ms();
-    core.meter.flush(core).await?;
+    if let Err(error) = core.meter.flush(core).await {
+        // What is written down can be read all the same; the rest follows.
+        error.log("");
+    }
     let mut db = core.store.read().await?;
     let from = from.unwrap_or(now - 30 * DAY_MS);
     let from = from - from.rem_euclid(super::clock::HOUR_MS);

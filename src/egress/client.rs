@@ -27,6 +27,9 @@ use super::{
 /// The largest head of an answer that is read, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// How long a kept connection may take to be ready for its next call.
+const REUSE_PATIENCE: Duration = Duration::from_millis(50);
+
 /// The way out, shared by all cores.
 pub struct Egress {
     tls: Arc<ClientConfig>,
@@ -80,10 +83,10 @@ pub enum EgressError {
     NotBound,
     /// No connection.
     #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
+    Connect(io::Error),
     /// The connection broke before the answer's head.
     #[error("the connection broke before an answer came: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(hyper::Error),
     /// The answer's head did not come in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -116,13 +119,17 @@ impl Egress {
         let mut request = request(call)?;
         let deadline = Instant::now() + self.head_timeout;
         loop {
-            let origin = target.binding().origin();
+            let origin = &target.pool_key;
             let (mut sender, reused) = match pool.take(origin) {
                 Some(sender) => (sender, true),
                 None => (self.open(target).await?, false),
             };
-            if reused && sender.ready().await.is_err() {
-                continue;
+            if reused {
+                // It may still be finishing its last call; where that takes longer than a new connection, leave it.
+                match tokio::time::timeout(REUSE_PATIENCE, sender.ready()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => continue,
+                }
             }
             let answer = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
             match answer {
@@ -132,7 +139,7 @@ impl Egress {
                     if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
                         return Err(EgressError::Redirect(head.status));
                     }
-                    let keep = Some((Arc::clone(pool), origin.to_owned(), sender));
+                    let keep = Some((Arc::clone(pool), Arc::clone(origin), sender));
                     let body = ReplyBody { body, keep, idle: self.idle_timeout, sleep: None };
                     return Ok(Reply { status: head.status, headers: head.headers, body });
                 }
@@ -186,7 +193,7 @@ fn request(call: Call<'_>) -> Result<Request<Full<Bytes>>, EgressError> {
 /// The body of an answer. Read to its end, it gives the connection back to its pool; dropped before, it closes it.
 pub struct ReplyBody {
     body: Incoming,
-    keep: Option<(Arc<Pool>, String, Sender)>,
+    keep: Option<(Arc<Pool>, Arc<str>, Sender)>,
     idle: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,16 +13,19 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
 /// How long an idle connection is kept; below what providers' load balancers keep theirs.
-const IDLE: Duration = Duration::from_secs(30);
+const MAX_IDLE: Duration = Duration::from_secs(30);
 /// How many idle connections are kept for one origin.
 const PER_ORIGIN: usize = 512;
 
 pub(super) type Sender = SendRequest<Full<Bytes>>;
 
+/// The idle connections of an origin, each with the time since when, the oldest first.
+type Idle = Vec<(Sender, Instant)>;
+
 /// Idle connections by origin.
 #[derive(Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<String, Vec<(Sender, Instant)>>>,
+    idle: Mutex<HashMap<Arc<str>, Idle>>,
 }
 
 impl Pool {
@@ -32,7 +35,7 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.get_mut(origin)?;
         while let Some((sender, since)) = kept.pop() {
-            if since.elapsed() >= IDLE {
+            if since.elapsed() >= MAX_IDLE {
                 // The ones below were used even earlier.
                 kept.clear();
             } else if !sender.is_closed() {
@@ -43,17 +46,16 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn put(&self, origin: &str, sender: Sender) {
+    pub(super) fn put(&self, origin: &Arc<str>, sender: Sender) {
         if sender.is_closed() {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if !idle.contains_key(origin) {
-            idle.insert(origin.to_owned(), Vec::new());
-        }
-        if let Some(kept) = idle.get_mut(origin)
-            && kept.len() < PER_ORIGIN
-        {
+        let kept = idle.entry(Arc::clone(origin)).or_default();
+        // The oldest stand first.
+        let expired = kept.iter().take_while(|(_, since)| since.elapsed() >= MAX_IDLE).count();
+        kept.drain(..expired);
+        if kept.len() < PER_ORIGIN {
             kept.push((sender, Instant::now()));
         }
     }

@@ -1,5 +1,7 @@
 //! A provider's base URL, parsed and judged.
 
+use std::sync::Arc;
+
 use llm::Kind;
 use url::{Host, Url};
 use vault::Binding;
@@ -22,6 +24,8 @@ pub struct Target {
     pub authority: String,
     /// The base URL's path, without a trailing slash; empty at the root.
     pub base_path: String,
+    /// The origin, as connections to it are kept under.
+    pub pool_key: Arc<str>,
     /// Whether the URL literally names a loopback address or `localhost`.
     pub loopback_named: bool,
     binding: Binding,
@@ -101,6 +105,7 @@ impl Target {
                 Some(port) => format!("{bracketed}:{port}"),
                 None => bracketed,
             },
+            pool_key: origin.as_str().into(),
             binding: Binding::new(&origin, prefix, auth.header_name(), auth.prefix()),
             url: url.as_str().trim_end_matches('/').to_owned(),
             host,

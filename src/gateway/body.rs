@@ -30,23 +30,33 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn take(self: &Arc<Self>, bytes: usize) -> Result<Share> {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let share = Share { budget: Arc::clone(self), bytes };
+    fn share(self: &Arc<Self>) -> Share {
+        Share { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+/// A part of the budget, given back when dropped.
+pub struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes more.
+    ///
+    /// # Errors
+    /// [`Code::ProviderBusy`] where there is no more.
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
         if before + bytes > MAX_HELD {
             return Err(Error::new(
                 Code::ProviderBusy,
                 "Keyward holds as many request bodies as its memory allows; try again in a moment",
             ));
         }
-        Ok(share)
+        Ok(())
     }
-}
-
-/// A part of the budget, given back when dropped.
-struct Share {
-    budget: Arc<Budget>,
-    bytes: usize,
 }
 
 impl Drop for Share {
@@ -59,7 +69,8 @@ impl Drop for Share {
 pub struct Held {
     /// The bytes as they came.
     pub bytes: Bytes,
-    _shares: Vec<Share>,
+    /// What it takes of the budget.
+    pub share: Share,
 }
 
 /// Reads a body whole.
@@ -80,7 +91,7 @@ pub async fn read(gateway: &Gateway, head: &Parts, mut incoming: Incoming) -> Re
     if declared.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(too_large());
     }
-    let mut shares = Vec::new();
+    let mut share = gateway.budget.share();
     let mut first = Bytes::new();
     let mut all: Option<BytesMut> = None;
     loop {
@@ -99,7 +110,7 @@ pub async fn read(gateway: &Gateway, head: &Parts, mut incoming: Incoming) -> Re
         if length > MAX_BODY {
             return Err(too_large());
         }
-        shares.push(gateway.budget.take(data.len())?);
+        share.grow(data.len())?;
         match &mut all {
             Some(all) => all.extend_from_slice(&data),
             None if first.is_empty() => first = data,
@@ -111,7 +122,7 @@ pub async fn read(gateway: &Gateway, head: &Parts, mut incoming: Incoming) -> Re
             }
         }
     }
-    Ok(Held { bytes: all.map_or(first, BytesMut::freeze), _shares: shares })
+    Ok(Held { bytes: all.map_or(first, BytesMut::freeze), share })
 }
 
 fn too_large() -> Error {

@@ -3,14 +3,14 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 
 use super::{
     Gateway,
     body::Held,
     headers,
-    meter::Settlement,
+    meter::{Form, Settlement},
     relay::{GatewayBody, Relay},
     route::Plan,
 };
@@ -45,6 +45,7 @@ impl Forward<'_> {
     pub async fn send(mut self) -> Result<Response<GatewayBody>> {
         let settlement = Settlement::new(self.gateway, self.key, &self.plan);
         let body = self.plan.body.take().map_or_else(|| self.held.bytes.clone(), Bytes::from);
+        let path = std::mem::take(&mut self.plan.path);
         let plan = &self.plan;
         let credential = plan.key.as_ref().map(|key| Credential {
             secret: &key.secret,
@@ -55,7 +56,7 @@ impl Forward<'_> {
             target: plan.target()?,
             credential,
             method: self.head.method.clone(),
-            path: plan.path.clone(),
+            path,
             headers: headers::outgoing(&self.head.headers, plan.provider.kind.fixed_headers()),
             body,
         };
@@ -75,11 +76,12 @@ impl Forward<'_> {
     fn relayed(self, reply: Reply, mut settlement: Settlement) -> Response<GatewayBody> {
         let secret = self.plan.key.as_ref().map(|key| &key.secret);
         let mut headers = headers::returned(&reply.headers, secret);
-        let streams = is_event_stream(&headers);
+        let form = self.form(&headers);
+        let streams = matches!(form, Form::Events { .. });
         if streams {
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         }
-        settlement.answered(reply.status, streams.then_some(self.plan.drop_usage_chunk));
+        settlement.answered(reply.status, form);
         let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, streams)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
@@ -105,7 +107,6 @@ impl Forward<'_> {
         };
         if llm::refuses_key(provider.kind, reply.status.as_u16(), &body) {
             let name = self.plan.key.as_ref().map_or("none", |key| key.name.as_str());
-            tracing::warn!(provider = %provider.name, general_key = name, "a provider refused its general key");
             return Err(Error::new(
                 Code::ProviderRefusedKey,
                 format!(
@@ -124,12 +125,23 @@ impl Forward<'_> {
                 ),
             ));
         }
-        settlement.answered(reply.status, None);
+        settlement.answered(reply.status, Form::Other);
         settlement.end();
         let mut response = Response::new(GatewayBody::full(body));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers::returned(&reply.headers, secret);
         Ok(response)
+    }
+
+    fn form(&self, headers: &HeaderMap) -> Form {
+        let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+        match kind.as_deref() {
+            Some(kind) if kind.starts_with(b"text/event-stream") => {
+                Form::Events { drop_usage_chunk: self.plan.drop_usage_chunk }
+            }
+            Some(kind) if !kind.windows(4).any(|part| part == b"json") => Form::Other,
+            _ => Form::Json,
+        }
     }
 
     fn unreachable(&self, error: EgressError) -> Error {
@@ -160,12 +172,6 @@ impl Forward<'_> {
         };
         Error::new(code, detail).with_cause(error)
     }
-}
-
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
 }
 
 /// Whether a status tells of an error.

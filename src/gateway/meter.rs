@@ -10,8 +10,7 @@ use store::usage::Counts;
 use super::{Gateway, forward::is_error, route::Plan};
 use crate::domain::{Core, key_cache::CachedKey, meter::Tally};
 
-/// The most of an answer that is kept to read its usage from, in bytes. The parts are references to what passes, not
-/// copies; a longer answer is counted without its tokens and marked as an estimate.
+/// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
 
 /// A call that is still to be counted. Dropped before its end, it is counted as an error.
@@ -20,11 +19,28 @@ pub struct Settlement {
     cpu: usize,
     tally: Option<Tally>,
     status: Option<StatusCode>,
+    is_known_model: bool,
     wire: WireFormat,
     seen: Seen,
 }
 
+/// What an answer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A JSON document, which may tell the usage.
+    Json,
+    /// A stream of events, which may tell it as well.
+    Events {
+        /// Whether the chunk that tells it is left out of what the caller sees.
+        drop_usage_chunk: bool,
+    },
+    /// Sound, images, text: nothing to read in it.
+    Other,
+}
+
 enum Seen {
+    /// Nothing that could tell of usage.
+    Nothing,
     /// A whole answer, as far as it passed.
     Parts { parts: Vec<Bytes>, bytes: usize },
     /// A stream of events.
@@ -46,18 +62,23 @@ impl Settlement {
             cpu: gateway.cpu,
             tally: Some(tally),
             status: None,
+            is_known_model: plan.is_known_model,
             wire: plan.wire,
-            seen: Seen::Parts { parts: Vec::new(), bytes: 0 },
+            seen: Seen::Nothing,
         }
     }
 
-    /// Takes in the answer's head; `drop_usage_chunk` is there for a stream of events.
-    pub fn answered(&mut self, status: StatusCode, drop_usage_chunk: Option<bool>) {
+    /// Takes in the answer's head.
+    pub fn answered(&mut self, status: StatusCode, form: Form) {
         self.status = Some(status);
-        if let Some(drop_usage_chunk) = drop_usage_chunk {
-            let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
-            self.seen = Seen::Events { reader, out: Vec::new() };
-        }
+        self.seen = match form {
+            Form::Json => Seen::Parts { parts: Vec::new(), bytes: 0 },
+            Form::Events { drop_usage_chunk } => {
+                let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
+                Seen::Events { reader, out: Vec::new() }
+            }
+            Form::Other => Seen::Nothing,
+        };
     }
 
     /// Counts a call that Keyward refused itself, after its key was found good.
@@ -76,6 +97,7 @@ impl Settlement {
     /// Watches bytes pass; gives what the caller is to see instead, where that differs.
     pub fn observe(&mut self, data: Bytes) -> Bytes {
         match &mut self.seen {
+            Seen::Nothing => data,
             Seen::Parts { parts, bytes } => {
                 *bytes += data.len();
                 if *bytes <= MAX_KEPT {
@@ -95,7 +117,7 @@ impl Settlement {
     /// What was held back of a stream that has ended.
     pub fn rest(&mut self) -> Bytes {
         match &mut self.seen {
-            Seen::Parts { .. } => Bytes::new(),
+            Seen::Nothing | Seen::Parts { .. } => Bytes::new(),
             Seen::Events { reader, .. } => Bytes::from(reader.finish()),
         }
     }
@@ -108,6 +130,7 @@ impl Settlement {
 
     fn usage(&self) -> Usage {
         match &self.seen {
+            Seen::Nothing => Usage { seen: true, ..Usage::default() },
             Seen::Events { reader, .. } => reader.usage(),
             Seen::Parts { bytes, .. } if *bytes > MAX_KEPT => Usage { estimated: true, ..Usage::default() },
             Seen::Parts { parts, .. } => match parts.as_slice() {
@@ -119,7 +142,11 @@ impl Settlement {
     }
 
     fn settle(&mut self, failed: bool, usage: Usage) {
-        let Some(tally) = self.tally.take() else { return };
+        let Some(mut tally) = self.tally.take() else { return };
+        if !self.is_known_model && self.status.is_none_or(is_error) {
+            // Nobody vouches for such a name, so it is not kept.
+            tally.model_name = "".into();
+        }
         let tokens = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let counts = Counts {
             requests: 1,

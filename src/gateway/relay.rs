@@ -9,10 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::meter::Settlement;
-use crate::{domain::key_cache::CachedKey, egress::ReplyBody};
+use crate::{
+    domain::key_cache::{CachedKey, Revoked},
+    egress::ReplyBody,
+};
 
 /// The body of any answer.
 #[allow(
@@ -39,21 +41,21 @@ impl GatewayBody {
 pub struct Relay {
     reply: ReplyBody,
     settlement: Option<Settlement>,
-    revoked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    revoked: Option<Revoked>,
     rewrites: bool,
 }
 
 impl Relay {
     /// Begins to relay; a stream ends when the key is revoked.
     pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, streams: bool) -> Relay {
-        let revoked = streams.then(|| Box::pin(key.revoked.clone().cancelled_owned()));
+        let revoked = streams.then(|| key.revocation.revoked());
         Relay { reply, settlement: Some(settlement), revoked, rewrites: streams }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             if let Some(revoked) = &mut self.revoked
-                && revoked.as_mut().poll(cx).is_ready()
+                && Pin::new(revoked).poll(cx).is_ready()
             {
                 self.settlement = None;
                 return Poll::Ready(Some(Err(io::Error::other("the agent key was revoked"))));

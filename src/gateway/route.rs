@@ -9,7 +9,7 @@ use super::body::Held;
 use crate::{
     domain::{
         Core,
-        catalog::{KeyLink, OpenKey, ProviderEntry, Route},
+        catalog::{KeyLink, OpenKey, ProviderEntry, Route, check_model_name},
     },
     egress::Target,
     error::{Code, Error, Result},
@@ -88,6 +88,8 @@ pub struct Plan {
     pub drop_usage_chunk: bool,
     /// The model, as the agent named it; empty where the call names none.
     pub model_name: Arc<str>,
+    /// Whether the model is one of the catalog.
+    pub is_known_model: bool,
 }
 
 impl Plan {
@@ -211,12 +213,16 @@ fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     let auth = if wire == kind.wire() { kind.native_auth() } else { kind.openai_auth() };
     let body = json_body(head, held)?;
     let model = body.as_ref().and_then(|body| body.model.as_ref()).map(|model| model.value.as_ref());
+    if let Some(model) = model {
+        check_model_name(model)?;
+    }
     let counts = matches!(wire, WireFormat::OpenAi | WireFormat::Azure) && path.ends_with("completions");
     let usage = counts && body.as_ref().is_some_and(|body| body.stream);
     let route = Route {
         key: provider.key.clone(),
         model_name: model.map_or_else(|| "".into(), |model| format!("{}/{model}", provider.name).into()),
         upstream_model: String::new(),
+        is_known: false,
         provider,
     };
     finish(route, |target| Wired {
@@ -248,6 +254,7 @@ fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
         body: None,
         drop_usage_chunk: false,
         model_name: route.model_name,
+        is_known_model: route.is_known,
     };
     let parts = parts(plan.target()?);
     plan.auth = parts.auth;

@@ -98,6 +98,19 @@ impl Db {
         }
     }
 
+    /// Takes the right to be the only `serve` on a PostgreSQL database, for as long as the claim is kept: replicas do
+    /// not tell each other of changes yet. `None` where another one has it. On SQLite the data directory is locked
+    /// instead, and the claim is always given.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        let Db::Postgres(pool) = self else { return Ok(Some(Claim(None))) };
+        let mut conn = pool.acquire().await?;
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(7596018237)").fetch_one(&mut *conn).await?;
+        Ok(taken.then(|| Claim(Some(conn.detach()))))
+    }
+
     /// Closes every connection; SQLite checkpoints its WAL.
     pub async fn close(&self) {
         match self {
@@ -134,6 +147,9 @@ async fn assert_sqlite_version(pool: &SqlitePool) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// The right to be the only `serve` on a database; see [`Db::claim`]. Held by the session of a connection of its own.
+pub struct Claim(#[allow(dead_code, reason = "dropping it gives the right back")] Option<PgConnection>);
 
 /// The database together with the keys that authenticate its rows.
 #[derive(Clone)]
@@ -209,13 +225,13 @@ impl Write {
     /// Makes the transaction durable.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; then nothing was written.
+    /// [`StoreError::CommitFailed`]: it is not known whether it was.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.conn {
-            WriteConn::Sqlite(tx) => tx.commit().await?,
-            WriteConn::Postgres(tx) => tx.commit().await?,
+            WriteConn::Sqlite(tx) => tx.commit().await,
+            WriteConn::Postgres(tx) => tx.commit().await,
         }
-        Ok(())
+        .map_err(StoreError::CommitFailed)
     }
 }
 

@@ -6,7 +6,10 @@
 pub enum StoreError {
     /// The database did not do its work: locked, full, read-only, gone.
     #[error("the database is unavailable: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
+    /// The database failed while it made a transaction durable: it may have happened, or not.
+    #[error("the database failed at the commit: {0}")]
+    CommitFailed(sqlx::Error),
     /// A unique column holds that value already; nothing was written.
     #[error("a unique value is taken: {0}")]
     Taken(String),

@@ -26,7 +26,7 @@ pub mod sessions;
 pub mod usage;
 
 pub use authentic::Authentic;
-pub use db::{Db, Handle, Read, Store, Write};
+pub use db::{Claim, Db, Handle, Read, Store, Write};
 pub use error::StoreError;
 pub use listing::{EXACT_TOTAL, Listing, SortValue};
 pub use providers::CatalogSort;

@@ -1,5 +1,7 @@
 //! DELETE /agent-keys/{id}
 
+use serde_json::json;
+
 use crate::harness::{FakeProvider, TestServer, World};
 
 #[tokio::test]
@@ -62,4 +64,27 @@ async fn no_call_in_a_storm_of_them_is_accepted_after_the_deletion_was_answered(
         deleted.store(true, std::sync::atomic::Ordering::SeqCst);
     };
     tokio::join!(storm, deletion);
+}
+
+#[tokio::test]
+async fn ends_its_open_streams_also_those_begun_before_a_rename() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let api = keyward.api();
+    let body = json!({ "model": World::MODEL, "stream": true, "messages": [] });
+
+    let before = provider.stage();
+    before.open();
+    let mut begun_before = world.agent.stream(body.clone()).await;
+    api.patch(&world.agent_key_path(), json!({ "name": "renamed" })).await.expect(200);
+    let after = provider.stage();
+    after.open();
+    let mut begun_after = world.agent.stream(body).await;
+
+    api.delete(&world.agent_key_path()).await.expect(204);
+    assert!(begun_before.next().await.is_err());
+    assert!(begun_after.next().await.is_err());
+    before.caller_left().await;
+    after.caller_left().await;
 }

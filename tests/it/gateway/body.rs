@@ -46,6 +46,7 @@ async fn what_is_not_one_json_object_with_one_model_is_refused() {
         "{\"messages\":[]}",
         "{\"model\":null}",
         "{\"model\":17}",
+        "{\"model\":\"fake/a\\u0000b\"}",
         "{\"model\":[\"small\"]}",
         "{\"model\":\"small\",\"model\":\"small\"}",
         "{\"model\":\"small\",\"model\":\"other\"}",
@@ -65,6 +66,8 @@ async fn what_is_not_one_json_object_with_one_model_is_refused() {
         assert_eq!(answer.status, 400, "{body:?}: {answer}");
         answer.refused(400, "invalid_body");
     }
+    let endless = format!("{{\"model\":\"fake/{}\"}}", "x".repeat(300));
+    world.agent.post_bytes(CHAT, endless).await.refused(400, "invalid_body");
     for bytes in [
         &b"{\"model\":\"small\",\"x\":\"\xff\"}"[..],
         b"\xff\xfe{\x00}\x00",
