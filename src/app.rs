@@ -110,6 +110,9 @@ impl App {
         if let Err(error) = self.core.meter.flush(&self.core).await {
             error.log("");
         }
+        if let Err(error) = sessions::record_last_refused(&self.core).await {
+            error.log("");
+        }
         self.core.store.db().close().await;
     }
 }

@@ -92,7 +92,7 @@ pub fn check_same_origin(web: &WebConfig, method: &Method, headers: &HeaderMap) 
 /// Whether an origin is the public URL's, or the one that the request itself was sent to: the host check has seen to
 /// it that this is one of ours.
 fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
-    let public = web.base();
+    let public = web.public_url.as_str().trim_end_matches('/');
     if origin.eq_ignore_ascii_case(public) {
         return true;
     }

@@ -1,22 +1,44 @@
 //! `keyward check`
 
-use super::{Failure, failed};
-use crate::{app, config::Config};
+use std::{fs, os::unix::fs::PermissionsExt};
 
-/// Opens everything that `serve` would, and says what is wrong.
+use super::{Failure, failed};
+use crate::{
+    app,
+    config::{Config, StorageConfig},
+    domain::installation,
+};
+
+/// Opens everything that `serve` would, and says what is wrong. Makes no database and no master key.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    if config.storage.database_url.starts_with("sqlite:") && !config.storage.data_dir.is_dir() {
-        return Err(Failure(format!(
-            "the data directory {} does not exist yet; keyward serve makes it",
-            config.storage.data_dir.display()
-        )));
+    let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
+    let key_file = config.storage.master_key_file.display();
+    if is_new {
+        println!("configuration: good; reached at {}", config.web.base());
+        let key = if config.storage.master_key_file.exists() { "good" } else { "new: would be made by keyward serve" };
+        println!("master key: {key} ({key_file})");
+        println!("database: new: would be made by keyward serve");
+        warn_of_open_directory(&config.storage);
+        return Ok(());
     }
     let core = app::open_core(&config, 1).await.map_err(failed)?;
     core.reload().await.map_err(failed)?;
     let refused: Vec<String> = core.catalog().refused().map_err(failed)?;
     println!("configuration: good; reached at {}", config.web.base());
-    println!("master key: good ({})", config.storage.master_key_file.display());
+    println!("master key: good ({key_file})");
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
     core.store.db().close().await;
+    warn_of_open_directory(&config.storage);
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
+}
+
+/// Says so where others may look into the data directory: what Keyward makes there they cannot read, but names, sizes
+/// and whatever somebody else put there they can.
+fn warn_of_open_directory(storage: &StorageConfig) {
+    let Ok(metadata) = fs::metadata(&storage.data_dir) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let dir = storage.data_dir.display();
+        println!("warning: the data directory {dir} is open to others (mode {mode:o}); run: chmod 700 {dir}");
+    }
 }

@@ -83,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     if let Some(Command::MasterKey { command: MasterKeyCommand::New }) = cli.command {
         return master_key::new();
     }
+    keep_files_private();
     let source = Source::new(&cli.flags, std::env::vars_os()).map_err(failed)?;
     let demo = matches!(cli.command, Some(Command::Serve { demo: true }));
     start_log(&source, demo)?;
@@ -125,6 +126,11 @@ fn start_log(source: &Source, demo: bool) -> Result<(), Failure> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if format { log.json().try_init() } else { log.with_ansi(false).try_init() };
     started.map_err(failed)
+}
+
+/// Whatever this process makes is its owner's alone, also in a directory that others can read.
+fn keep_files_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
 /// No core dumps and no attaching debugger, before any secret is in memory.

@@ -9,8 +9,10 @@ use crate::{app::App, config::Config};
 pub async fn run(config: Config) -> Result<(), Failure> {
     let stop = StopSignals::new()?;
     let app = App::start(config).await.map_err(failed)?;
-    let url = app.config.web.base();
-    println!("Keyward listens at {url}");
+    println!("Keyward listens at {}", app.config.web.base());
+    if app.config.web.is_nameless() {
+        println!("and at this machine's other addresses; set KEYWARD_PUBLIC_URL to the URL that others reach it under");
+    }
     if let Some(link) = app.setup_link().await.map_err(failed)? {
         println!("There is no member yet. Make the first one in a browser, within an hour:");
         println!("  {link}");

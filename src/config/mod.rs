@@ -2,7 +2,11 @@
 
 mod source;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use source::{ConfigError, Flags, Source};
 use url::Url;
@@ -66,9 +70,25 @@ impl WebConfig {
             || self.allowed_hosts.iter().any(|allowed| allowed == name || *allowed == host)
     }
 
-    /// The public URL as text, without a trailing slash.
-    pub fn base(&self) -> &str {
-        self.public_url.as_str().trim_end_matches('/')
+    /// The public URL as people can use it, without a trailing slash: where it is `0.0.0.0` or `[::]`, which nobody
+    /// can call, this machine's own address.
+    pub fn base(&self) -> String {
+        let mut url = self.public_url.clone();
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) if ip.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Some(url::Host::Ipv6(ip)) if ip.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            _ => None,
+        };
+        if let Some(ip) = loopback {
+            // An http URL takes any address.
+            url.set_ip_host(ip).unwrap_or_default();
+        }
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Whether it listens on every address of this machine, and nobody said under which name that is reached.
+    pub fn is_nameless(&self) -> bool {
+        self.listen.ip().is_unspecified() && self.public_url.host_str() == Some(&host_of(self.listen.ip()))
     }
 }
 
@@ -159,6 +179,11 @@ impl Config {
             },
         })
     }
+}
+
+/// An address as the host of a URL.
+fn host_of(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 fn parse_public_url(text: &str) -> Result<Url, String> {

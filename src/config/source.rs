@@ -65,6 +65,9 @@ const NAMES: [&str; 13] = [
     "log_format",
 ];
 
+/// Names that are promised and do nothing yet.
+const NOT_BUILT: [&str; 2] = ["state_dir", "admin_listen"];
+
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: {problem}")]
@@ -91,9 +94,10 @@ impl Source {
     /// Reads the file and takes in the flags and the environment.
     ///
     /// # Errors
-    /// [`ConfigError`] for a file that cannot be read or holds an unknown setting, or a variable that is not UTF-8.
+    /// [`ConfigError`] for a file that cannot be read, an unknown setting in it or in the environment, or a variable
+    /// that is not UTF-8.
     pub fn new(flags: &Flags, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Source, ConfigError> {
-        let env = env
+        let env: BTreeMap<String, String> = env
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, value)| name.starts_with("KEYWARD_") && !value.is_empty())
             .map(|(name, value)| match value.into_string() {
@@ -101,6 +105,7 @@ impl Source {
                 Err(_) => Err(ConfigError { setting: name, problem: "is not UTF-8".to_owned() }),
             })
             .collect::<Result<_, _>>()?;
+        check_variables(&env)?;
         let flags = [
             ("config", &flags.config.as_ref().map(|path| path.display().to_string())),
             ("listen", &flags.listen),
@@ -198,6 +203,29 @@ impl Source {
     }
 }
 
+fn check_variables(env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    let mut known: Vec<String> = NAMES.iter().map(|name| env_name(name)).collect();
+    known.push(env_name("config"));
+    for (name, value) in env.iter().filter(|(name, _)| !known.contains(name)) {
+        if NOT_BUILT.iter().any(|promised| env_name(promised) == *name) {
+            return Err(ConfigError { setting: name.clone(), problem: "is not built yet; unset it".to_owned() });
+        }
+        if !is_link(name, value) {
+            let problem = format!("there is no such setting; there are {}", known.join(", "));
+            return Err(ConfigError { setting: name.clone(), problem });
+        }
+    }
+    Ok(())
+}
+
+/// Whether Kubernetes set a variable, as it does in every container for every service: for one named `keyward`,
+/// `KEYWARD_SERVICE_HOST`, `KEYWARD_SERVICE_PORT_HTTP`, `KEYWARD_PORT=tcp://…`, `KEYWARD_PORT_8080_TCP_ADDR`, ….
+fn is_link(name: &str, value: &str) -> bool {
+    let numbered = name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let url = name.ends_with("_PORT") && value.contains("://");
+    name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || numbered || url
+}
+
 fn env_name(name: &str) -> String {
     format!("KEYWARD_{}", name.to_uppercase())
 }
@@ -218,6 +246,10 @@ fn read_file(path: &ConfigFile) -> Result<toml::Table, ConfigError> {
         problem: error.message().to_owned(),
     })?;
     match table.keys().find(|key| !NAMES.contains(&key.as_str())) {
+        Some(promised) if NOT_BUILT.contains(&promised.as_str()) => Err(ConfigError {
+            setting: path.path.display().to_string(),
+            problem: format!("{promised} is not built yet; remove it"),
+        }),
         Some(unknown) => Err(ConfigError {
             setting: path.path.display().to_string(),
             problem: format!("there is no setting {unknown:?}; there are {}", NAMES.join(", ")),

@@ -106,22 +106,24 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// What an error says about a form. What is not about the form is a failure of the page.
+    /// What an error says about a form. What is not about the form is a failure of the page; that the storage is away is
+    /// told on the form, so that what was typed stays.
     ///
     /// # Errors
     /// The failure.
-    pub fn by(error: Error) -> Result<Refused, Failure> {
-        if matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal | Code::StorageUnavailable) {
+    pub fn by(session: &Session, error: Error) -> Result<Refused, Failure> {
+        if matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal) {
             return Err(error.into());
         }
-        Ok(Refused::by_any(&error))
+        error.log(&session.actor().request_id);
+        Ok(Refused::of(&error))
     }
 
-    /// As [`Refused::by`], for forms that can be shown again without asking the storage.
-    pub fn by_any(error: &Error) -> Refused {
+    /// What an error says about a form, whatever it is.
+    pub fn of(error: &Error) -> Refused {
         let not_bound = error.extension.as_ref().filter(|(name, _)| *name == "not_bound").map(|(_, place)| {
             let text = |name: &str| place[name].as_str().unwrap_or_default().to_owned();
-            (text("general_key"), text("origin"))
+            (text("general_key"), without_usual_port(&text("origin")).to_owned())
         });
         let whole = match error.code {
             Code::IdempotencyMismatch => String::from(
@@ -131,7 +133,11 @@ impl Refused {
             _ => sentence(&error.detail),
         };
         Refused {
-            status: StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            status: match error.code {
+                // No If-Match was sent, which 412 is about.
+                Code::VersionMismatch => StatusCode::CONFLICT,
+                code => StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            },
             fields: error
                 .fields
                 .iter()
@@ -149,7 +155,7 @@ impl Refused {
 
     /// Refuses one field.
     pub fn field(name: &str, why: &str) -> Refused {
-        Refused::by_any(&Error::field(name, why))
+        Refused::of(&Error::field(name, why))
     }
 
     /// Says something about the whole instead.
@@ -168,6 +174,12 @@ impl Refused {
         let fields: Vec<String> = self.fields.drain(..).map(|(_, why)| why).collect();
         if fields.is_empty() { self.whole.take() } else { Some(fields.join(" ")) }
     }
+}
+
+/// An origin as people write it.
+fn without_usual_port(origin: &str) -> &str {
+    let usual = if origin.starts_with("https:") { ":443" } else { ":80" };
+    origin.strip_suffix(usual).unwrap_or(origin)
 }
 
 /// A reason as a sentence that people read: the API's reasons go on after the field's name, and may point to the API.

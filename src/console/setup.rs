@@ -83,7 +83,7 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
         Err(error) if error.code == Code::Internal => Err(Failure::from(error)),
         Err(error) => {
             error.log(&caller.request_id);
-            let mut refused = Refused::by_any(&error);
+            let mut refused = Refused::of(&error);
             let shown = SetupPage {
                 token: Field::new(token, refused.take("token")),
                 name: Field::new(name, refused.take("name")),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{general_keys, key_test, models, providers},
-    error::Error,
+    error::{Code, Error},
 };
 
 /// The answer to every 'Test key': `POST /keys/general/test`, `/keys/general/{id}/test`, `/catalog/providers/{id}/test`,
@@ -98,10 +98,15 @@ fn show(
     tested: Result<key_test::TestResult, Error>,
 ) -> Answer {
     let result = match tested {
-        Ok(key_test::TestResult { ok, status, detail, provider }) => TestResult { ok, status, detail, provider },
+        Ok(key_test::TestResult { ok, status, detail, provider }) => {
+            // Without an answer the words are ours.
+            let detail = if status.is_none() { super::forms::sentence(&detail) } else { detail };
+            TestResult { ok, status, detail, provider }
+        }
+        Err(error) if error.code == Code::StorageUnavailable => return Err(error.into()),
         Err(error) => {
             let detail = super::forms::sentence(&error.detail);
-            let mut refused = Refused::by(error)?;
+            let mut refused = Refused::by(session, error)?;
             let why = ["value", "provider_id"].iter().find_map(|name| refused.take(name));
             TestResult { detail: why.unwrap_or(detail), ..TestResult::default() }
         }

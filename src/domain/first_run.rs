@@ -81,8 +81,8 @@ pub async fn claim(core: &Core, token: &str, owner: Owner, caller: &Caller) -> R
     members::parse_email(&owner.email)?;
     let password_hash = members::hash(core, owner.password).await?;
     let mut tx = core.store.write().await?;
-    check_token(core, &mut tx, &token).await?;
     let member = members::create_first(core, &mut tx, &owner.email, &name.text, password_hash).await?;
+    check_token(core, &mut tx, &token).await?;
     store::sessions::delete_setup_tokens(&mut tx).await?;
     let session = sessions::insert(core, &mut tx, &member).await?;
     record_first(core, &mut tx, &sessions::actor_of(&member, caller), &member).await?;

@@ -10,6 +10,7 @@ use super::{
     Core,
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
+    change::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
     links::{self, LinkTarget, LinkedTo},
@@ -284,30 +285,4 @@ fn place(key: &GeneralKey, listing: &Listing<GeneralKeySort>) -> (SortValue, Str
         GeneralKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
     };
     (value, key.id.clone())
-}
-
-/// Refuses an edit of a version that is no longer there.
-///
-/// # Errors
-/// [`Code::VersionMismatch`].
-pub(super) fn check_version(current: i64, expected: Option<i64>) -> Result<()> {
-    match expected {
-        Some(expected) if expected != current => Err(Error::new(
-            Code::VersionMismatch,
-            format!("it was changed since you read it (now \"{current}\", not \"{expected}\"); read it again"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A storage error of an insert or update, where a taken name is told as such.
-pub(super) fn name_error(error: store::StoreError, name: &str) -> Error {
-    match error {
-        store::StoreError::Taken(_) => {
-            let mut taken = Error::field("name", format!("{name:?} is taken, ignoring case; choose another name"));
-            taken.code = Code::NameTaken;
-            taken
-        }
-        other => other.into(),
-    }
 }

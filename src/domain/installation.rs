@@ -31,9 +31,10 @@ impl InstallationError {
 /// [`InstallationError`]. A master key that is missing, wrong or readable by others is never overwritten.
 pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, InstallationError> {
     make_data_dir(&config.data_dir)?;
-    let db = Db::open(&config.database_url).await.map_err(|error| {
-        InstallationError::new(format!("cannot open the database {}: {error}", without_password(&config.database_url)))
-    })?;
+    if !has_file(config) {
+        check_first_master_key(config)?;
+    }
+    let db = open_database(config).await?;
     let found = store::installation::find(&db).await.map_err(storage)?;
     let keyring = match found {
         Some((installation, keys)) => {
@@ -48,6 +49,38 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
         }
     };
     Ok(Store::new(db, Arc::new(keyring)))
+}
+
+/// Whether the next start would make this installation: there is no database, or nothing in it. Makes no database file
+/// and no keys itself.
+///
+/// # Errors
+/// [`InstallationError`], also where that start would fail for want of a master key.
+pub async fn is_new(config: &StorageConfig) -> Result<bool, InstallationError> {
+    if has_file(config) {
+        let db = open_database(config).await?;
+        let found = store::installation::find(&db).await.map_err(storage);
+        db.close().await;
+        if found?.is_some() {
+            return Ok(false);
+        }
+    }
+    check_first_master_key(config)?;
+    Ok(true)
+}
+
+/// Whether the database may be opened without making its file.
+fn has_file(config: &StorageConfig) -> bool {
+    match config.database_url.strip_prefix("sqlite:") {
+        Some(path) => Path::new(path.trim_start_matches("//")).exists(),
+        None => true,
+    }
+}
+
+async fn open_database(config: &StorageConfig) -> Result<Db, InstallationError> {
+    Db::open(&config.database_url).await.map_err(|error| {
+        InstallationError::new(format!("cannot open the database {}: {error}", without_password(&config.database_url)))
+    })
 }
 
 async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Keyring, InstallationError> {
@@ -114,11 +147,26 @@ pub fn read_master_key(path: &Path) -> Result<MasterKey, InstallationError> {
         .map_err(|error| InstallationError::new(format!("the master key {shown} is no key: {error}")))
 }
 
-/// The master key of a new database: the file that is there, or a new one where nobody named a file.
+/// The master key that is there for a new database; `None` where one may be made, since nobody named a file.
+fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, InstallationError> {
+    let path = &config.master_key_file;
+    if path.exists() {
+        return read_master_key(path).map(Some);
+    }
+    if config.may_make_master_key {
+        return Ok(None);
+    }
+    let shown = path.display();
+    Err(InstallationError::new(format!(
+        "the master key {shown} is missing; make one: keyward master-key new > {shown}; chmod 600 {shown}"
+    )))
+}
+
+/// The master key of a new database: the one that is there, or a new one.
 fn first_master_key(config: &StorageConfig, entropy: &Entropy) -> Result<MasterKey, InstallationError> {
     let path = &config.master_key_file;
-    if path.exists() || !config.may_make_master_key {
-        return read_master_key(path);
+    if let Some(key) = check_first_master_key(config)? {
+        return Ok(key);
     }
     let key = MasterKey::generate(entropy).map_err(|error| InstallationError::new(error.to_string()))?;
     let write = || {

@@ -8,6 +8,7 @@ pub mod agent_keys;
 pub mod audit;
 pub mod audit_events;
 pub mod catalog;
+mod change;
 pub mod clock;
 pub mod first_run;
 pub mod general_keys;

@@ -6,7 +6,7 @@ use super::{
     Core,
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
-    general_keys::{check_version, name_error},
+    change::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
     links::{self, LinkTarget},

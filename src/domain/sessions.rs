@@ -209,9 +209,9 @@ impl SignIns {
         attempts.last = caller.clone();
     }
 
-    fn take_refused(&self, now: i64) -> HashMap<String, Attempts> {
+    fn take_refused(&self, now: i64, every: i64) -> HashMap<String, Attempts> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.waiting.is_empty() || now - refused.recorded_at < REFUSED_EVERY_MS {
+        if refused.waiting.is_empty() || now - refused.recorded_at < every {
             return HashMap::new();
         }
         refused.recorded_at = now;
@@ -225,8 +225,20 @@ impl SignIns {
 /// # Errors
 /// A storage failure; those attempts stay unrecorded, except in the server's log.
 pub async fn record_refused(core: &Core) -> Result<()> {
+    record_refused_of(core, REFUSED_EVERY_MS).await
+}
+
+/// Writes down what is left before Keyward stops.
+///
+/// # Errors
+/// As [`record_refused`].
+pub async fn record_last_refused(core: &Core) -> Result<()> {
+    record_refused_of(core, 0).await
+}
+
+async fn record_refused_of(core: &Core, every: i64) -> Result<()> {
     let now = core.clock.now_ms();
-    let waiting = core.sign_ins.take_refused(now);
+    let waiting = core.sign_ins.take_refused(now, every);
     if waiting.is_empty() {
         return Ok(());
     }

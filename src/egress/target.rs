@@ -78,12 +78,7 @@ impl Target {
             }
             None => return refuse("it has no host"),
         };
-        if url.scheme() == "http" && !(policy.allow_private || (loopback_named && policy.allow_loopback)) {
-            return refuse(
-                "it must start with https://; plain http is for loopback addresses while KEYWARD_PUBLIC_URL is one \
-                 too, or with KEYWARD_ALLOW_PRIVATE_UPSTREAMS=true",
-            );
-        }
+        // The address before the scheme: nobody is told that a setting would help where none does.
         let Some(port) = url.port_or_known_default().filter(|port| *port != 0) else {
             return refuse("its port cannot be called");
         };
@@ -93,6 +88,12 @@ impl Target {
                 .map_err(|why| TargetError(why.to_owned()))?;
         } else if loopback_named && !policy.allow_loopback {
             return refuse("localhost is only allowed while KEYWARD_PUBLIC_URL is a loopback address too");
+        }
+        if url.scheme() == "http" && !(policy.allow_private || (loopback_named && policy.allow_loopback)) {
+            return refuse(
+                "it must start with https://; plain http is for loopback addresses while KEYWARD_PUBLIC_URL is one \
+                 too, or with KEYWARD_ALLOW_PRIVATE_UPSTREAMS=true",
+            );
         }
         let base_path = url.path().trim_end_matches('/').to_owned();
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -182,6 +183,16 @@ mod tests {
         ] {
             assert!(Target::parse(url, Kind::OpenAiCompatible, &lenient).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn what_no_setting_allows_is_not_told_to_need_one() {
+        for url in ["http://169.254.169.254/latest", "http://metadata.google.internal/v1", "http://[fe80::1]/"] {
+            let said = Target::parse(url, Kind::OpenAiCompatible, &strict()).expect_err(url).to_string();
+            assert!(said.contains("never called") && !said.contains("KEYWARD_"), "{url}: {said}");
+        }
+        let said = Target::parse("http://8.8.8.8/v1", Kind::OpenAi, &strict()).expect_err("plain http").to_string();
+        assert!(said.contains("KEYWARD_ALLOW_PRIVATE_UPSTREAMS"), "{said}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use crate::shell;
 
 /// Debian's packages for the tests.
-pub const FOR_TESTS: [&str; 4] = ["curl", "faketime", "nginx-light", "python3-venv"];
+pub const FOR_TESTS: [&str; 5] = ["chromium", "curl", "faketime", "nginx-light", "python3-venv"];
 
 /// Debian's packages for the benchmark.
 pub const FOR_BENCH: [&str; 2] = ["nginx-light", "wrk"];
@@ -52,4 +52,22 @@ pub fn python_clients() -> Result<(), String> {
     let requirements = wanted.to_string_lossy().into_owned();
     shell::run(shell::command(&pip, &["install", "--quiet", "--disable-pip-version-check", "-r", &requirements]))?;
     fs::write(&installed, wanted_text).map_err(|error| format!("{}: {error}", installed.display()))
+}
+
+/// What drives the browser, from the npm registry, beside its tests.
+pub fn browser_clients() -> Result<(), String> {
+    if !shell::succeeds("npm", &["--version"]) {
+        debian(&["nodejs", "npm"])?;
+    }
+    let folder = shell::root().join("tests/browser");
+    let lock = folder.join("package-lock.json");
+    let wanted = fs::read_to_string(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
+    let installed = folder.join("node_modules/installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    println!("installing the browser's driver");
+    let prefix = folder.to_string_lossy().into_owned();
+    shell::run(shell::command("npm", &["ci", "--silent", "--prefix", &prefix]))?;
+    fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))
 }

@@ -9,16 +9,21 @@ use crate::{install, shell};
 pub fn run() -> Result<(), String> {
     install::debian(&install::FOR_TESTS)?;
     install::python_clients()?;
+    install::browser_clients()?;
     shell::step("cargo", &["fmt", "--all", "--check"])?;
     shell::step("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if has_doc_tests(&shell::root().join("crates")) {
         shell::step("cargo", &["test", "--workspace", "--doc"])?;
     }
-    if shell::succeeds("cargo", &["nextest", "--version"]) {
+    let tested = if shell::succeeds("cargo", &["nextest", "--version"]) {
         shell::step("cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])
     } else {
         shell::step("cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
-    }
+    };
+    // Also where the others failed, so that one run tells everything.
+    shell::step("cargo", &["build", "--bin", "keyward"])?;
+    let browsed = shell::step("node", &["--test", "tests/browser/"]);
+    tested.and(browsed)
 }
 
 /// Whether any library has an example in its documentation: a run of none would close on `0 passed`.

@@ -62,7 +62,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
     match agent_keys::rename(&state.core, session.actor(), &id, Some(version), Some(&fields.name)).await {
         Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeySaved.code())).into_response()),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
-        Err(error) => show(&state, &session, &id, Some(fields), Refused::by(error)?).await,
+        Err(error) => show(&state, &session, &id, Some(fields), Refused::by(&session, error)?).await,
     }
 }
 
@@ -91,7 +91,7 @@ async fn switch(
             let why = "The key was changed after you had opened this page. Look again.";
             show(&state, &session, &id, None, Refused::whole(StatusCode::CONFLICT, why.to_owned())).await
         }
-        Err(error) => show(&state, &session, &id, None, Refused::by(error)?).await,
+        Err(error) => show(&state, &session, &id, None, Refused::by(&session, error)?).await,
     }
 }
 

@@ -227,7 +227,7 @@ pub async fn delete(
             show(&state, &session, &params, StatusCode::CONFLICT, Some(asked)).await
         }
         Err(error) => {
-            let mut refused = Refused::by(error)?;
+            let mut refused = Refused::by(&session, error)?;
             asked.error = refused.rest();
             show(&state, &session, &params, refused.status, Some(asked)).await
         }

@@ -126,11 +126,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             if error.code == Code::IdempotencyMismatch {
                 fields.nonce = forms::nonce(&state.core)?;
             }
-            if error.code == Code::Internal {
-                return Err(error.into());
-            }
-            error.log(&session.actor().request_id);
-            show_form(&state, &session, fields, Refused::by_any(&error))
+            show_form(&state, &session, fields, Refused::by(&session, error)?)
         }
     }
 }

@@ -195,7 +195,7 @@ pub async fn delete_provider(
         Ok(()) => Ok(done(Flash::ProviderDeleted)),
         Err(error) => {
             let params = ListParams::default();
-            let (status, why) = refusal(error)?;
+            let (status, why) = refusal(&session, error)?;
             let asked = DeleteProvider { error: Some(why), ..provider_pop_up(&state, &id, &params).await? };
             show(&state, &session, &params, status, PopUp::Provider(asked)).await
         }
@@ -225,19 +225,19 @@ pub async fn delete_model(
         Ok(()) => Ok(done(Flash::ModelDeleted)),
         Err(error) => {
             let params = ListParams::default();
-            let (status, why) = refusal(error)?;
+            let (status, why) = refusal(&session, error)?;
             let asked = DeleteModel { error: Some(why), ..model_pop_up(&state, &id, &params).await? };
             show(&state, &session, &params, status, PopUp::Model(asked)).await
         }
     }
 }
 
-fn refusal(error: Error) -> Result<(StatusCode, String), Failure> {
+fn refusal(session: &Session, error: Error) -> Result<(StatusCode, String), Failure> {
     if error.code == Code::VersionMismatch {
         let why = "It was changed after you had opened this. Look again, and delete it if you still want to.";
         return Ok((StatusCode::CONFLICT, why.to_owned()));
     }
-    let mut refused = Refused::by(error)?;
+    let mut refused = Refused::by(session, error)?;
     Ok((refused.status, refused.rest().unwrap_or_default()))
 }
 

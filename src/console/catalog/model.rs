@@ -83,6 +83,9 @@ pub async fn new(AxumState(state): AxumState<State>, session: Session, Params(pa
 pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
     let once = form.once(&state, &session, &form.fields.nonce)?;
     let mut fields = form.fields;
+    if fields.provider_id.is_empty() {
+        return show(&state, &session, None, fields, Refused::field("provider_id", "must be chosen")).await;
+    }
     let new = NewModel {
         name: fields.name.clone(),
         provider_id: fields.provider_id.clone(),
@@ -96,7 +99,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             if error.code == Code::IdempotencyMismatch {
                 fields.nonce = forms::nonce(&state.core)?;
             }
-            show(&state, &session, None, fields, Refused::by(error)?).await
+            show(&state, &session, None, fields, Refused::by(&session, error)?).await
         }
     }
 }
@@ -130,7 +133,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
     match models::edit(&state.core, session.actor(), &id, Some(version), edit).await {
         Ok(_) => Ok(done(Flash::ModelSaved)),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
-        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(error)?).await,
+        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(&session, error)?).await,
     }
 }
 

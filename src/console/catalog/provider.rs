@@ -108,7 +108,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             if error.code == Code::IdempotencyMismatch {
                 fields.nonce = forms::nonce(&state.core)?;
             }
-            show(&state, &session, None, fields, Refused::by(error)?).await
+            show(&state, &session, None, fields, Refused::by(&session, error)?).await
         }
     }
 }
@@ -142,7 +142,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
     match providers::edit(&state.core, session.actor(), &id, Some(version), edit).await {
         Ok(_) => Ok(done(Flash::ProviderSaved)),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
-        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(error)?).await,
+        Err(error) => show(&state, &session, Some(&id), fields, Refused::by(&session, error)?).await,
     }
 }
 

@@ -86,7 +86,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             if error.code == Code::IdempotencyMismatch {
                 fields.nonce = forms::nonce(&state.core)?;
             }
-            return show_new(&state, &session, fields, Some(Refused::by(error)?)).await;
+            return show_new(&state, &session, fields, Some(Refused::by(&session, error)?)).await;
         }
     };
     let done = Flash::GeneralKeyCreated.code();
@@ -106,7 +106,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
     match general_keys::edit(&state.core, session.actor(), &id, Some(version), edit).await {
         Ok(_) => linked_or_told(&state, &session, &id, fields, Flash::GeneralKeySaved.code()).await,
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
-        Err(error) => show_edit(&state, &session, &id, Some((fields, Refused::by(error)?))).await,
+        Err(error) => show_edit(&state, &session, &id, Some((fields, Refused::by(&session, error)?))).await,
     }
 }
 
@@ -117,7 +117,7 @@ async fn linked_or_told(state: &State, session: &Session, id: &str, fields: Fiel
         return Ok(saved);
     }
     let Err(error) = link(state, session, id, &fields).await else { return Ok(saved) };
-    let mut refused = Refused::by(error)?;
+    let mut refused = Refused::by(session, error)?;
     let why = match &refused.not_bound {
         Some((_, origin)) => format!("Its value was not saved for {origin}: enter it again above to link it there."),
         None => refused.rest().unwrap_or_default(),

@@ -160,7 +160,8 @@ pub async fn delete(
     let mut asked = pop_up(&state, &id, &params, &fields).await?;
     let replaced = !asked.links.is_empty() && !fields.replacement_id.is_empty();
     if let Some(confirm) = asked.confirm.as_mut().filter(|_| !replaced && fields.confirm_name.trim() != asked.name) {
-        confirm.error = Some(String::from("Type the name exactly as it stands above, or choose another key."));
+        let or = if asked.replacements.is_empty() { "" } else { ", or choose another key" };
+        confirm.error = Some(format!("Type the name exactly as it stands above{or}."));
         return show(&state, &session, &params, StatusCode::UNPROCESSABLE_ENTITY, Some(asked)).await;
     }
     let deleted = if replaced {
@@ -173,7 +174,7 @@ pub async fn delete(
         return Ok(Redirect::to(&format!("{LIST}?done={}", Flash::GeneralKeyDeleted.code())).into_response());
     };
     let changed = matches!(error.code, Code::VersionMismatch | Code::Linked);
-    let mut refused = Refused::by(error)?;
+    let mut refused = Refused::by(&session, error)?;
     // Nobody has seen yet what is shown now.
     asked = pop_up(&state, &id, &params, &fields).await?;
     asked.error = if changed {

@@ -68,14 +68,20 @@ async fn no_password_of_the_default_kind_exists() {
 }
 
 #[tokio::test]
-async fn check_says_what_is_wrong() {
-    let home = Home::new().await;
-    let good = home.run(&["check"], "").await;
-    assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
-    std::fs::write(home.master_key(), "too short").unwrap();
-    let bad = home.run(&["check"], "").await;
-    assert_eq!(bad.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&bad.stderr).contains("master"), "{}", String::from_utf8_lossy(&bad.stderr));
+async fn a_refusal_calls_things_what_the_command_line_calls_them() {
+    let home = Home::empty();
+    let password = "a password for tests only\n";
+    for (email, token_name, stdin, said) in [
+        ("owner@example.com", "", password, "keyward: --token-name must not be empty\n"),
+        ("nobody", "t", password, "keyward: --email must be an e-mail address"),
+        ("owner@example.com", "t", "short\n", "keyward: the password on standard input must have at least"),
+    ] {
+        let arguments = ["bootstrap", "--password-stdin", "--email", email, "--token-name", token_name];
+        let done = home.run(&arguments, stdin).await;
+        assert_eq!(done.status.code(), Some(1));
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert!(stderr.contains(said), "{said:?} is not in {stderr:?}");
+    }
 }
 
 #[tokio::test]

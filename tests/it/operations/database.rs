@@ -8,10 +8,10 @@ use crate::harness::{Answer, FakeProvider, Home, TestServer, World, until};
 /// nothing is left behind, whatever happens to the test.
 const ON_A_SMALL_DISK: &str = r#"
 set -e
-mkdir -p "$KEYWARD_TEST_DISK"
-mount -t tmpfs -o size=6m,mode=0700 keyward-test "$KEYWARD_TEST_DISK"
-cp -a "$KEYWARD_DATA_DIR/." "$KEYWARD_TEST_DISK/"
-export KEYWARD_DATA_DIR="$KEYWARD_TEST_DISK"
+mkdir -p "$TEST_DISK"
+mount -t tmpfs -o size=6m,mode=0700 keyward-test "$TEST_DISK"
+cp -a "$KEYWARD_DATA_DIR/." "$TEST_DISK/"
+export KEYWARD_DATA_DIR="$TEST_DISK"
 exec "$0" "$@"
 "#;
 
@@ -57,7 +57,7 @@ async fn a_full_disk_fails_changes_with_503_while_calls_go_on_and_recovers() {
     let home = Home::new().await;
     let disk = home.path().join("disk");
     let shown = disk.to_str().unwrap().to_owned();
-    let start = home.serve().env("KEYWARD_TEST_DISK", shown);
+    let start = home.serve().env("TEST_DISK", shown);
     let keyward = start.launched_by(&["unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK]).start().await;
     let provider = FakeProvider::start().await;
     let world = keyward.with_linked_model(&provider).await;

@@ -117,6 +117,26 @@ async fn readable_by_others_it_is_refused_until_it_is_not() {
 }
 
 #[tokio::test]
+async fn named_and_missing_before_a_new_database_it_is_asked_for_and_nothing_is_made() {
+    let home = Home::empty();
+    let named = home.path().join("elsewhere.key");
+    let shown = named.to_str().unwrap().to_owned();
+    let (output, home) = home.serve().env("KEYWARD_MASTER_KEY_FILE", shown.clone()).refused().await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let advice = format!("make one: keyward master-key new > {shown}; chmod 600 {shown}");
+    assert!(said.contains(&advice) && !said.contains("put back"), "{said}");
+    for (path, bytes) in home.files() {
+        assert!(bytes.is_empty(), "it made {}", path.display());
+    }
+    // And what it advises works.
+    let key = home.run(&["master-key", "new"], "").await.stdout;
+    std::fs::write(&named, key).unwrap();
+    std::fs::set_permissions(&named, std::fs::Permissions::from_mode(0o600)).unwrap();
+    home.serve().env("KEYWARD_MASTER_KEY_FILE", shown).start().await.stop().await;
+}
+
+#[tokio::test]
 async fn no_message_shows_any_of_it() {
     let (home, _, _provider) = used().await;
     let key = std::fs::read_to_string(home.master_key()).unwrap();

@@ -1,6 +1,7 @@
 //! The commands and what an operator watches.
 
 mod bootstrap;
+mod check;
 mod database;
 mod demo;
 mod hosts;

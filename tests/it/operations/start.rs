@@ -77,6 +77,43 @@ async fn an_unknown_setting_in_the_file_is_refused() {
 }
 
 #[tokio::test]
+async fn an_unknown_variable_is_refused_and_the_known_ones_are_named() {
+    let (output, _) = Home::empty().serve().env("KEYWARD_LISTNE", "secret-or-not").refused().await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for name in ["KEYWARD_LISTNE", "KEYWARD_LISTEN", "KEYWARD_CONFIG", "KEYWARD_DATABASE_URL_FILE"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    assert!(!said.contains("secret-or-not"), "{said}");
+}
+
+#[tokio::test]
+async fn a_setting_that_does_nothing_yet_is_not_passed_over_in_silence() {
+    for name in ["KEYWARD_STATE_DIR", "KEYWARD_ADMIN_LISTEN"] {
+        let (output, _) = Home::empty().serve().env(name, "/tmp").refused().await;
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("{name}: is not built yet; unset it")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_kubernetes_sets_for_a_service_called_keyward_is_no_setting() {
+    let mut start = Home::new().await.serve();
+    for (name, value) in [
+        ("KEYWARD_SERVICE_HOST", "10.0.0.1"),
+        ("KEYWARD_SERVICE_PORT_HTTP", "8080"),
+        ("KEYWARD_PORT", "tcp://10.0.0.1:8080"),
+        ("KEYWARD_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ] {
+        start = start.env(name, value);
+    }
+    start.start().await;
+    let (output, _) = Home::empty().serve().env("KEYWARD_PORT", "8080").refused().await;
+    assert!(String::from_utf8_lossy(&output.stderr).contains("KEYWARD_PORT"));
+}
+
+#[tokio::test]
 async fn livez_and_readyz_answer_anybody() {
     let keyward = TestServer::start().await;
     let api = keyward.api_with(None);
@@ -89,6 +126,21 @@ async fn livez_and_readyz_answer_anybody() {
 async fn prints_its_url() {
     let keyward = TestServer::start().await;
     assert!(keyward.log().contains(&keyward.url()), "{}", keyward.log());
+}
+
+#[tokio::test]
+async fn on_every_address_it_prints_a_url_that_works_and_how_to_name_another() {
+    let home = Home::empty();
+    let url = home.url();
+    let port = url.rsplit(':').next().unwrap();
+    let start = home.serve().env("KEYWARD_LISTEN", format!("0.0.0.0:{port}"));
+    let keyward = start.start().await;
+    let log = crate::harness::eventually("the setup link", async || {
+        Some(keyward.log()).filter(|log| log.contains("/setup#token="))
+    })
+    .await;
+    assert!(log.contains(&format!("{url}\n")) && log.contains(&format!("{url}/setup#token=")), "{log}");
+    assert!(log.contains("KEYWARD_PUBLIC_URL"), "{log}");
 }
 
 #[tokio::test]
