@@ -107,10 +107,14 @@ pub async fn allow(
     if copies.iter().any(|copy| copy.binding == binding.canonical()) {
         return Ok(());
     }
+    let unbound = copies.iter().find(|copy| copy.binding.is_empty());
     if let Some(value) = given {
+        // The first link binds, also where the value was given with it: no copy stays that could go anywhere.
+        if let Some(copy) = unbound {
+            store::general_keys::delete_copy(tx, &copy.id).await?;
+        }
         return seal_copy(core, tx, &key.id, Some(binding), value).await;
     }
-    let unbound = copies.iter().find(|copy| copy.binding.is_empty());
     if let Some(copy) = unbound.filter(|_| !actor.member_id.is_empty() && actor.member_id == key.value_entered_by) {
         let value = core.store.keyring().open_unbound(&sealed_place(copy), &copy.sealed).map_err(|error| {
             Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
