@@ -69,7 +69,7 @@ for (const script of [true, false]) {
       const provider = await fakeProvider('sk-test-value-0001');
       const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width, height: 800 }, colorScheme });
       const page = await context.newPage();
-      page.setDefaultTimeout(8000);
+      page.setDefaultTimeout(20000);
       const problems = [];
       page.on('console', (message) => ['error', 'warning'].includes(message.type()) && problems.push(message.text()));
       page.on('pageerror', (error) => problems.push(String(error)));
