@@ -1,0 +1,136 @@
+// Providers & models, Test key, the rule that a key's value stays with its address, and the audit log.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { GOOD_VALUE, TWO_MODES, api, button, check, claim, launch, link, popUp, said, startProvider, startServer, testKey, withPage } from "./harness.mjs";
+
+let browser, server, provider, elsewhere, cookie, call;
+before(async () => {
+  [browser, server, provider, elsewhere] = await Promise.all([launch(), startServer(), startProvider(), startProvider()]);
+  cookie = await claim(server);
+  call = api(server, cookie);
+});
+after(() => Promise.all([browser.close(), server.stop(), provider.stop(), elsewhere.stop()]));
+
+const inEach = (what, body) => {
+  for (const mode of TWO_MODES) {
+    test(`${what} (${mode.name})`, () => withPage(browser, server, mode, { cookie }, (page) => body(page, mode.script ? "s" : "n")));
+  }
+};
+
+inEach("a provider and its model are made, edited, tested and deleted", async (page, tag) => {
+  const key = await call("POST", "general-keys", { name: `KEY_${tag}`, value: GOOD_VALUE });
+  const own = await call("POST", "general-keys", { name: `OWN_${tag}`, value: "sk-of-the-model-0123456789" });
+  await page.goto("/catalog/providers/new");
+  await page.locator("#name").fill("with/slash");
+  await page.locator("#base_url").fill(provider.base);
+  await button(page, "Save").click();
+  await page.locator("#name-error").waitFor();
+  await check(page);
+  await page.locator("#name").fill(`House-${tag}`);
+  await button(page, "Save").click();
+  await said(page, "Provider saved.");
+  const card = page.locator(".card").filter({ hasText: `House-${tag}` });
+  assert.match(await card.innerText(), /None linked/);
+  await check(page);
+  await card.getByRole("link", { name: "Link a key" }).click();
+  const choice = await page.locator("#general_key_id option").filter({ hasText: `KEY_${tag}` }).innerText();
+  assert.match(choice, /KEY_. — sk-/, "picked by name and mask");
+  await page.locator("#general_key_id").selectOption(key.id);
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+
+  await card.getByRole("link", { name: "New model" }).click();
+  await page.locator("#name").fill(`model-${tag}`);
+  await page.locator("#upstream_model").fill("upstream-name");
+  await page.locator("#general_key_id").selectOption(own.id);
+  await button(page, "Save").click();
+  await said(page, "Model saved.");
+  await link(page, `Edit model-${tag}`).click();
+  assert.match(await testKey(page, button(page, "Test key")), /refused the key/);
+  await check(page);
+  await page.locator("#general_key_id").selectOption("");
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  assert.match(await testKey(page, button(page, `Test key of House-${tag}`)), /accepted the key/);
+
+  await page.goto(`/catalog?search=House-${tag}`);
+  await check(page);
+  let dialog = await popUp(page, `Delete model-${tag}`);
+  assert.match(await dialog.innerText(), /Agents that call this model/);
+  await check(page);
+  await link(dialog, "Cancel").click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  dialog = await popUp(page, `Delete House-${tag}`);
+  assert.match(await dialog.innerText(), new RegExp(`This model goes with it:\\s+model-${tag}`));
+  await check(page);
+  await button(dialog, "Delete").click();
+  await said(page, "Provider deleted.");
+  assert.equal(await page.getByText(`House-${tag}`).count(), 0);
+  await page.goto("/catalog?search=nothing-like-it");
+  await link(page, "Clear").first().waitFor();
+  await check(page);
+});
+
+inEach("a model alone is deleted", async (page, tag) => {
+  const to = await call("POST", "providers", { name: `Alone-${tag}`, kind: "openai", base_url: provider.base });
+  await call("POST", "models", { name: `lonely-${tag}`, provider_id: to.id });
+  await page.goto("/catalog");
+  const dialog = await popUp(page, `Delete lonely-${tag}`);
+  await button(dialog, "Delete").click();
+  await said(page, "Model deleted.");
+});
+
+inEach("a provider that moves needs its key's value again", async (page, tag) => {
+  const key = await call("POST", "general-keys", { name: `BOUND_${tag}`, value: GOOD_VALUE });
+  const made = await call("POST", "providers", { name: `Moving-${tag}`, kind: "openai", base_url: provider.base, general_key_id: key.id });
+  elsewhere.calls.length = 0;
+  await page.goto(`/catalog/providers/${made.id}/edit`);
+  await page.locator("#base_url").fill(elsewhere.base);
+  await button(page, "Save").click();
+  await page.locator("#general_key_value").waitFor();
+  await page.getByText("was saved for another address").waitFor();
+  await check(page);
+  await page.locator("#general_key_value").fill("sk-not-the-one-0123456789");
+  await button(page, "Save").click();
+  await page.locator("#general_key_value-error, [role=alert]").first().waitFor();
+  await check(page);
+  assert.equal((await call("GET", `providers/${made.id}`)).base_url, provider.base);
+  await page.locator("#general_key_value").fill(GOOD_VALUE);
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  assert.equal((await call("GET", `providers/${made.id}`)).base_url, elsewhere.base);
+  assert.equal(elsewhere.calls.length, 0, "nothing was sent before it was asked for");
+});
+
+inEach("the audit log lists, filters and clears", async (page, tag) => {
+  await call("POST", "general-keys", { name: `AUDITED_${tag}`, value: GOOD_VALUE });
+  await page.goto("/audit");
+  await check(page);
+  assert.ok(await page.locator("tbody tr").count() > 0);
+  assert.ok(!(await page.content()).includes(GOOD_VALUE));
+  await page.getByLabel("Which").fill(`AUDITED_${tag}`);
+  await button(page, "Search").click();
+  await page.waitForURL((url) => url.searchParams.get("target") === `AUDITED_${tag}`);
+  assert.equal(await page.locator("tbody tr").count(), 1);
+  await page.getByLabel("What").selectOption({ index: 1 });
+  await page.getByLabel("Who").fill("nobody of that name");
+  await button(page, "Search").click();
+  await page.waitForURL((url) => url.searchParams.get("actor") === "nobody of that name");
+  await page.getByText(/No events match/).waitFor();
+  await check(page);
+  await link(page, "Clear").first().click();
+  await page.waitForURL((url) => url.pathname === "/audit" && !url.search);
+});
+
+for (const mode of TWO_MODES) {
+  test(`other pages: /docs, nothing there (${mode.name})`, () => withPage(browser, server, mode, { cookie }, async (page) => {
+    await page.goto("/docs");
+    await check(page);
+    await page.goto("/no-such-page");
+    await page.getByRole("heading", { name: "Nothing here" }).waitFor();
+    await check(page);
+  }));
+}
+

@@ -1,0 +1,122 @@
+// From the printed setup link to an answered call, as a newcomer goes.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+
+import { GOOD_VALUE, MODES, OWNER, button, check, field, launch, link, said, send, startProvider, startServer, testKey, withPage } from "./harness.mjs";
+
+let browser;
+before(async () => { browser = await launch(); });
+after(() => browser.close());
+
+for (const mode of MODES) {
+  test(`setup link to answered call (${mode.name})`, async () => {
+    const [server, provider] = await Promise.all([startServer(), startProvider()]);
+    try {
+      await withPage(browser, server, mode, {}, (page) => newcomer(page, server, provider));
+    } finally {
+      await Promise.all([server.stop(), provider.stop()]);
+    }
+  });
+}
+
+async function newcomer(page, server, provider) {
+  const { script } = page.mode;
+
+  await page.goto(server.setupLink);
+  await check(page);
+  if (script) assert.equal(page.url(), `${server.base}/setup`, "the token leaves the address");
+  else await field(page, "Setup token").fill(server.setupToken);
+  await field(page, "Your name").fill(OWNER.name);
+  await field(page, "Email").fill(OWNER.email);
+  await field(page, "Password").fill("short");
+  await button(page, "Create account").click();
+  await page.locator("#password-error").waitFor();
+  await check(page);
+  await field(page, "Password").fill(OWNER.password);
+  await button(page, "Create account").click();
+  await said(page, "Welcome to Keyward.");
+  await page.getByText("No API keys yet").waitFor();
+  await check(page);
+  for (const path of ["/keys/agent", "/catalog", "/audit"]) {
+    await page.goto(path);
+    await check(page);
+  }
+
+  await page.goto("/keys/general");
+  await link(page, "New API Key").first().click();
+  await field(page, "API Key Name").waitFor();
+  await check(page);
+  await page.getByText("This key does not have an expiration date.").waitFor();
+  await field(page, "API Key Name").fill("MY_API");
+  await page.locator("#value").fill(GOOD_VALUE);
+  await button(page, "Save").click();
+  await said(page, "API key saved.");
+  const row = page.getByRole("row").filter({ hasText: "MY_API" });
+  assert.match(await row.innerText(), /sk-\S+XYZ/);
+  assert.doesNotMatch(await page.content(), new RegExp(GOOD_VALUE), "the value is never shown");
+  await check(page);
+
+  await link(page, "Providers & models").click();
+  await link(page, "New provider").first().click();
+  await field(page, "Kind").waitFor();
+  await check(page);
+  await page.locator("#name").fill("Local");
+  await field(page, "Kind").selectOption({ label: "OpenAI" });
+  await page.locator("#base_url").fill(provider.base);
+  await page.locator("#general_key_id").selectOption({ index: 1 });
+  await button(page, "Save").click();
+  await said(page, "Provider saved.");
+  await check(page);
+
+  const verdict = await testKey(page, button(page, "Test key of Local"));
+  assert.match(verdict, /Local accepted the key\./);
+  await check(page);
+
+  await page.getByRole("link", { name: "New model" }).click();
+  await page.locator("#upstream_model").waitFor();
+  await check(page);
+  await page.locator("#name").fill("chat-model");
+  await button(page, "Save").click();
+  await said(page, "Model saved.");
+  await check(page);
+
+  await link(page, "API keys").click();
+  await link(page, "Agent API Key").click();
+  await page.locator("summary", { hasText: "Create API Key" }).click();
+  await check(page);
+  await page.locator(".menu-item").click();
+  await field(page, "API Key Name").waitFor();
+  await check(page);
+  await field(page, "API Key Name").fill("ABC-Key");
+  await button(page, "Save").click();
+  await page.getByText("The Secret Key is displayed only once and cannot be retrieved again after closing").waitFor();
+  await check(page);
+  const secret = await page.locator("#secret").inputValue();
+  assert.match(secret, /^kw_/);
+
+  const pasted = await page.locator("#paste-curl").textContent();
+  const { stdout } = await promisify(execFile)("bash", ["-c", pasted], { env: { PATH: process.env.PATH }, timeout: 20_000 });
+  assert.match(stdout, /Hello from the provider/);
+  const call = provider.calls.at(-1);
+  assert.equal(call.key, `Bearer ${GOOD_VALUE}`, "the provider's key was put in");
+  assert.equal(JSON.parse(call.body).model, "chat-model");
+
+  if (script) await button(page, "Copy").click();
+  await link(page, "Close").click();
+  const made = page.getByRole("row").filter({ hasText: "ABC-Key" });
+  await made.waitFor();
+  assert.match(await made.innerText(), /Active/);
+  assert.match(await made.innerText(), new RegExp(secret.slice(-4)));
+  assert.doesNotMatch(await page.content(), new RegExp(secret));
+  assert.deepEqual(page.questions, []);
+  await check(page);
+
+  // The setup is over, and its link leads to signing in, or for someone signed in on to the keys.
+  await page.goto("/setup");
+  assert.equal(new URL(page.url()).pathname, "/keys/general");
+  const again = await send(server, "GET", "/setup");
+  assert.equal(again.headers.location, "/sign-in");
+}
