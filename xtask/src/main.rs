@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask prove`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask pictures`, `cargo xtask prove`.
 #![allow(clippy::disallowed_methods, reason = "the bans are for the server; this drives it from outside")]
 
 mod bench;
 mod install;
+mod pictures;
 mod prove;
 mod shell;
 mod test;
@@ -14,6 +15,7 @@ usage: cargo xtask COMMAND
 
   test                       installs what the tests need, then formatting, lints and all tests
   bench [SECONDS [ROUNDS]]   Keyward beside nginx, release build; reports, asserts on no time
+  pictures [FOLDER]          pictures of the console: the README's, or every page's into FOLDER
   prove                      the long proofs, run by hand";
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test"] => test::run(),
         ["bench", options @ ..] => bench::run(options),
+        ["pictures", folder @ ..] if folder.len() < 2 => pictures::run(folder.first().copied()),
         ["prove"] => prove::run(),
         _ => {
             eprintln!("{USAGE}");
