@@ -11,12 +11,14 @@ use crate::{
     config::Config,
     control,
     domain::{Core, CoreParts, first_run, installation, sessions},
-    egress::{AddressPolicy, Egress, Pool},
+    egress::{AddressPolicy, Egress, Patience, Pool},
     gateway::{Budget, Gateway},
     listen::{self, RequestIds},
     metrics::Metrics,
 };
 
+/// How long a connection to a provider may take where it sets nothing else.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often counted calls are written down.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// How often it is looked whether another process wrote to the database.
@@ -110,6 +112,9 @@ impl App {
         if let Err(error) = self.core.meter.flush(&self.core).await {
             error.log("");
         }
+        if let Err(error) = self.core.health.flush(&self.core).await {
+            error.log("");
+        }
         if let Err(error) = sessions::record_last_refused(&self.core).await {
             error.log("");
         }
@@ -129,7 +134,15 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
         allow_loopback: config.web.is_loopback(),
         own: vec![config.web.listen],
     };
-    let egress = Arc::new(Egress::new(policy, config.upstream.head_timeout, config.upstream.idle_timeout));
+    let egress = Arc::new(Egress::new(
+        policy,
+        Patience {
+            connect: CONNECT_TIMEOUT,
+            head: config.upstream.head_timeout,
+            idle: config.upstream.idle_timeout,
+            total: None,
+        },
+    ));
     let parts = CoreParts { store, egress, agent_key_max_days: config.agent_key_max_days, cores };
     Ok(Arc::new(Core::new(parts)))
 }
@@ -176,6 +189,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         if let Err(error) = core.meter.flush(&core).await {
+            error.log("");
+        }
+        if let Err(error) = core.health.flush(&core).await {
             error.log("");
         }
         if let Err(error) = sessions::record_refused(&core).await {

@@ -18,7 +18,7 @@ use crate::domain::{
     clock::{rfc3339, rfc3339_or_none},
     general_keys::{self, Edit, GeneralKeyView},
     idempotency::Outcome,
-    key_test,
+    key_health, key_test,
 };
 
 /// A general key: a credential of an external LLM provider. Its value cannot be read back.
@@ -37,6 +37,20 @@ pub struct Body {
     updated_at: String,
     created_by: CreatedBy,
     last_used_at: Option<String>,
+    health: Health,
+}
+
+/// What a provider answered last about a general key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GeneralKeyHealth)]
+pub struct Health {
+    /// `unknown` (never asked), `ok` or `refused`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Since when it has answered so.
+    at: Option<String>,
+    /// Its own words, where it refused.
+    detail: Option<String>,
 }
 
 /// A new general key.
@@ -199,5 +213,14 @@ fn render(view: GeneralKeyView) -> Body {
         updated_at: rfc3339(key.updated_at),
         created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
         last_used_at: rfc3339_or_none(key.last_used_at),
+        health: Health {
+            status: match key_health::Health::of_column(&key.health) {
+                key_health::Health::Unknown => "unknown",
+                key_health::Health::Accepted => "ok",
+                key_health::Health::Refused => "refused",
+            },
+            at: rfc3339_or_none(key.health_at),
+            detail: Some(key.health_detail).filter(|words| !words.is_empty()),
+        },
     }
 }

@@ -5,6 +5,7 @@ mod audit_events;
 mod docs;
 mod extract;
 mod general_keys;
+mod linked_keys;
 mod models;
 mod operations;
 mod problem;

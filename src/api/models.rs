@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::{
     State,
     extract::{Caller, IfMatch, JsonBody, Params},
+    linked_keys::{self, KeyToLink, LinkedKey, wished},
     problem::{ApiResult, ProblemBody},
     types::{List, ListParams, Resource, not_null, present},
 };
@@ -31,8 +32,10 @@ pub struct Body {
     provider_id: String,
     /// As its provider names it.
     upstream_model: String,
-    /// Its own general key; null where it inherits its provider's.
+    /// Its own general key, of several the heaviest; null where it inherits its provider's.
     general_key_id: Option<String>,
+    /// All its own general keys, the heaviest first.
+    general_keys: Vec<LinkedKey>,
     created_at: String,
     updated_at: String,
 }
@@ -49,6 +52,8 @@ pub struct New {
     upstream_model: Option<String>,
     /// A general key of its own, which wins over its provider's.
     general_key_id: Option<String>,
+    /// Several general keys instead of the one, the calls going on to the next where one is refused.
+    general_keys: Option<Vec<KeyToLink>>,
     /// That key's value, where it was not saved for the provider's origin.
     #[schema(format = Password)]
     general_key_value: Option<String>,
@@ -71,6 +76,9 @@ pub struct Patch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     general_key_id: Option<Option<String>>,
+    /// Several general keys instead of the one; they replace what is linked.
+    #[serde(default, deserialize_with = "not_null")]
+    general_keys: Option<Vec<KeyToLink>>,
     /// The linked key's value, where it would go to an origin it was not saved for.
     #[schema(format = Password)]
     general_key_value: Option<String>,
@@ -98,8 +106,9 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, provider_id, upstream_model, general_key_id, general_key_value } = body.value;
-    let new = NewModel { name, provider_id, upstream_model, general_key_id, general_key_value };
+    let New { name, provider_id, upstream_model, general_key_id, general_keys, general_key_value } = body.value;
+    let keys = wished(general_key_id.map(Some), general_keys)?.unwrap_or_default();
+    let new = NewModel { name, provider_id, upstream_model, keys, general_key_value };
     let view = match models::create(&state.core, &actor, new, idempotency.as_ref()).await? {
         Outcome::Done(view) => view,
         Outcome::Replay(id) => models::get(&state.core, &id).await?,
@@ -135,8 +144,9 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let Patch { name, provider_id, upstream_model, general_key_id, general_key_value } = body.value;
-    let edit = Edit { name, provider_id, upstream_model, general_key_id, general_key_value };
+    let Patch { name, provider_id, upstream_model, general_key_id, general_keys, general_key_value } = body.value;
+    let keys = wished(general_key_id, general_keys)?;
+    let edit = Edit { name, provider_id, upstream_model, keys, general_key_value };
     let view = models::edit(&state.core, &actor, &id, version, edit).await?;
     let version = view.model.version;
     Ok(Resource::read(render(view), version))
@@ -157,13 +167,15 @@ pub async fn delete(
 }
 
 fn render(view: ModelView) -> Body {
-    let ModelView { model, general_key_id } = view;
+    let ModelView { model, keys } = view;
+    let (general_key_id, general_keys) = linked_keys::render(keys);
     Body {
         id: model.id,
         name: model.name,
         provider_id: model.provider_id,
         upstream_model: model.upstream_model,
         general_key_id,
+        general_keys,
         created_at: rfc3339(model.created_at),
         updated_at: rfc3339(model.updated_at),
     }

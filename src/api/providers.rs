@@ -12,13 +12,15 @@ use super::{
     State,
     extract::{Caller, IfMatch, JsonBody, Params},
     general_keys::DeleteParams,
+    linked_keys::{self, KeyToLink, LinkedKey, wished},
     problem::{ApiResult, ProblemBody},
     types::{List, ListParams, Resource, not_null, present},
 };
 use crate::domain::{
     clock::rfc3339,
     idempotency::Outcome,
-    providers::{self, Edit, NewProvider, ProviderView},
+    provider_limits::ProviderLimits,
+    providers::{self, Edit, LimitsChange, NewProvider, ProviderView},
 };
 
 /// A provider of models.
@@ -33,8 +35,11 @@ pub struct Body {
     kind: String,
     #[schema(example = "https://api.openai.com/v1")]
     base_url: String,
-    /// The linked general key.
+    /// The linked general key; of several, the heaviest.
     general_key_id: Option<String>,
+    /// All linked general keys, the heaviest first.
+    general_keys: Vec<LinkedKey>,
+    limits: Limits,
     created_at: String,
     updated_at: String,
 }
@@ -53,9 +58,68 @@ pub struct New {
     base_url: Option<String>,
     /// The general key to link.
     general_key_id: Option<String>,
+    /// Several general keys instead of the one, the calls going on to the next where one is refused.
+    general_keys: Option<Vec<KeyToLink>>,
+    limits: Option<LimitsEdit>,
     /// That key's value, where it was not saved for this origin.
     #[schema(format = Password)]
     general_key_value: Option<String>,
+}
+
+/// What a provider gets at once, and how long it may take; null is Keyward's default.
+#[derive(Serialize, ToSchema)]
+pub struct Limits {
+    /// The most calls at once; past them, calls get 503 `provider_busy`.
+    calls_in_flight: Option<u32>,
+    /// Seconds a connection may take.
+    connect_seconds: Option<u32>,
+    /// Seconds the head of an answer may take.
+    head_seconds: Option<u32>,
+    /// Seconds it may be silent within an answer.
+    idle_seconds: Option<u32>,
+    /// Seconds a whole call may take.
+    total_seconds: Option<u32>,
+}
+
+impl From<ProviderLimits> for Limits {
+    fn from(limits: ProviderLimits) -> Limits {
+        let ProviderLimits { calls_in_flight, connect_seconds, head_seconds, idle_seconds, total_seconds } = limits;
+        Limits { calls_in_flight, connect_seconds, head_seconds, idle_seconds, total_seconds }
+    }
+}
+
+/// Other limits: what is absent stays, null is Keyward's default.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = ProviderLimitsEdit)]
+pub struct LimitsEdit {
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    calls_in_flight: Option<Option<u32>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    connect_seconds: Option<Option<u32>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    head_seconds: Option<Option<u32>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    idle_seconds: Option<Option<u32>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    total_seconds: Option<Option<u32>>,
+}
+
+impl LimitsEdit {
+    fn over(&self, now: ProviderLimits) -> ProviderLimits {
+        ProviderLimits {
+            calls_in_flight: self.calls_in_flight.unwrap_or(now.calls_in_flight),
+            connect_seconds: self.connect_seconds.unwrap_or(now.connect_seconds),
+            head_seconds: self.head_seconds.unwrap_or(now.head_seconds),
+            idle_seconds: self.idle_seconds.unwrap_or(now.idle_seconds),
+            total_seconds: self.total_seconds.unwrap_or(now.total_seconds),
+        }
+    }
 }
 
 /// An edit of a provider (RFC 7396): what is absent stays.
@@ -75,6 +139,11 @@ pub struct Patch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     general_key_id: Option<Option<String>>,
+    /// Several general keys instead of the one; they replace what is linked.
+    #[serde(default, deserialize_with = "not_null")]
+    general_keys: Option<Vec<KeyToLink>>,
+    #[serde(default, deserialize_with = "not_null")]
+    limits: Option<LimitsEdit>,
     /// The linked key's value, where it would go to an origin it was not saved for.
     #[schema(format = Password)]
     general_key_value: Option<String>,
@@ -102,8 +171,10 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, kind, base_url, general_key_id, general_key_value } = body.value;
-    let new = NewProvider { name, kind, base_url, general_key_id, general_key_value };
+    let New { name, kind, base_url, general_key_id, general_keys, limits, general_key_value } = body.value;
+    let keys = wished(general_key_id.map(Some), general_keys)?.unwrap_or_default();
+    let limits = limits.map(|limits| limits.over(ProviderLimits::default())).unwrap_or_default();
+    let new = NewProvider { name, kind, base_url, keys, limits, general_key_value };
     let view = match providers::create(&state.core, &actor, new, idempotency.as_ref()).await? {
         Outcome::Done(view) => view,
         Outcome::Replay(id) => providers::get(&state.core, &id).await?,
@@ -139,8 +210,10 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let Patch { name, kind, base_url, general_key_id, general_key_value } = body.value;
-    let edit = Edit { name, kind, base_url, general_key_id, general_key_value };
+    let Patch { name, kind, base_url, general_key_id, general_keys, limits, general_key_value } = body.value;
+    let keys = wished(general_key_id, general_keys)?;
+    let change: Option<LimitsChange> = limits.map(|limits| -> LimitsChange { Box::new(move |now| limits.over(now)) });
+    let edit = Edit { name, kind, base_url, keys, limits: change, general_key_value };
     let view = providers::edit(&state.core, &actor, &id, version, edit).await?;
     let version = view.provider.version;
     Ok(Resource::read(render(view), version))
@@ -162,13 +235,16 @@ pub async fn delete(
 }
 
 fn render(view: ProviderView) -> Body {
-    let ProviderView { provider, general_key_id } = view;
+    let ProviderView { provider, keys } = view;
+    let (general_key_id, general_keys) = linked_keys::render(keys);
     Body {
         id: provider.id,
         name: provider.name,
         kind: provider.kind,
         base_url: provider.base_url,
         general_key_id,
+        general_keys,
+        limits: Limits::from(ProviderLimits::of_column(&provider.limits)),
         created_at: rfc3339(provider.created_at),
         updated_at: rfc3339(provider.updated_at),
     }

@@ -24,6 +24,7 @@ use crate::{
         actor::{Actor, ActorKind},
         agent_keys, first_run, general_keys,
         idempotency::Outcome,
+        links::KeyShare,
         models::{self, NewModel},
         providers::{self, NewProvider},
     },
@@ -77,8 +78,8 @@ async fn furnish(core: &Core, password: &Zeroizing<String>) -> Result<Zeroizing<
         name: String::from("Demo"),
         kind: String::from("openai-compatible"),
         base_url: Some(base_url),
-        general_key_id: Some(key.key.id),
-        general_key_value: None,
+        keys: vec![KeyShare::whole(key.key.id)],
+        ..NewProvider::default()
     };
     let Outcome::Done(provider) = providers::create(core, &actor, new, None).await.map_err(failed)? else {
         return Err(unexpected());

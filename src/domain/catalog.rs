@@ -4,12 +4,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use llm::Kind;
-use store::general_keys::SealedCopy;
+use store::{general_keys::SealedCopy, links::Link};
 use vault::{Place, ProviderSecret};
 
-use super::{Core, key_cache::UseMark};
+use super::{
+    Core,
+    key_cache::UseMark,
+    key_health::KeyHealth,
+    key_set::KeySet,
+    provider_limits::{DEFAULT_CALLS_IN_FLIGHT, ProviderLimits, Traffic},
+};
 use crate::{
-    egress::Target,
+    egress::{Patience, Target},
     error::{Code, Error, Result},
 };
 
@@ -21,6 +27,8 @@ pub struct OpenKey {
     pub secret: ProviderSecret,
     /// Notes its last use.
     pub used: Arc<UseMark>,
+    /// What its provider answered last.
+    pub health: Arc<KeyHealth>,
 }
 
 /// What a provider or model authenticates with.
@@ -28,9 +36,9 @@ pub struct OpenKey {
 pub enum KeyLink {
     /// Nothing is linked.
     None,
-    /// This key.
-    Open(Arc<OpenKey>),
-    /// A key is linked, and cannot be used: the text says why.
+    /// These keys.
+    Open(Arc<KeySet>),
+    /// What is linked cannot be used: the text says why.
     Refused(Arc<str>),
 }
 
@@ -44,8 +52,14 @@ pub struct ProviderEntry {
     pub kind: Kind,
     /// Where it is; an error where its base URL may not be called any more.
     pub target: std::result::Result<Target, String>,
-    /// Its own link.
+    /// Its own links.
     pub key: KeyLink,
+    /// What it gets at once.
+    pub max_calls: u32,
+    /// How long to wait for it.
+    pub patience: Patience,
+    /// What goes on at it.
+    pub traffic: Arc<Traffic>,
 }
 
 /// A model.
@@ -56,7 +70,7 @@ pub struct ModelEntry {
     pub upstream_model: String,
     /// Its provider.
     pub provider: Arc<ProviderEntry>,
-    /// Its link, or else its provider's.
+    /// Its links, or else its provider's.
     pub key: KeyLink,
     /// When it was created, in milliseconds since 1970.
     pub created_at: i64,
@@ -211,21 +225,34 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     drop(db);
 
     let mut opener = Opener { core, copies, keys, opened: HashMap::new() };
-    let linked: HashMap<&str, &str> =
-        links.iter().map(|link| (link.target_id.as_str(), link.general_key_id.as_str())).collect();
+    let mut linked: HashMap<&str, Vec<&Link>> = HashMap::new();
+    for link in &links {
+        linked.entry(link.target_id.as_str()).or_default().push(link);
+    }
+    let linked = |id: &str| linked.get(id).map(Vec::as_slice);
     let mut by_id = HashMap::new();
     for row in providers {
         let Some(kind) = Kind::parse(&row.kind) else { continue };
         let target = Target::parse(&row.base_url, kind, core.egress.policy()).map_err(|error| error.to_string());
-        let key = opener.link(linked.get(row.id.as_str()).copied(), &target);
-        let entry = ProviderEntry { id: row.id.as_str().into(), name: row.name, kind, target, key };
+        let key = opener.links(linked(&row.id).unwrap_or_default(), &target);
+        let limits = ProviderLimits::of_column(&row.limits);
+        let entry = ProviderEntry {
+            id: row.id.as_str().into(),
+            name: row.name,
+            kind,
+            target,
+            key,
+            max_calls: limits.calls_in_flight.unwrap_or(DEFAULT_CALLS_IN_FLIGHT),
+            patience: limits.patience(core.egress.patience()),
+            traffic: core.traffic.of(&row.id),
+        };
         by_id.insert(row.id, Arc::new(entry));
     }
     let mut entries = HashMap::new();
     for row in models {
         let Some(provider) = by_id.get(&row.provider_id) else { continue };
-        let key = match linked.get(row.id.as_str()) {
-            Some(own) => opener.link(Some(own), &provider.target),
+        let key = match linked(&row.id) {
+            Some(own) => opener.links(own, &provider.target),
             None => provider.key.clone(),
         };
         let name: Arc<str> = row.name.as_str().into();
@@ -249,29 +276,43 @@ struct Opener<'a> {
     core: &'a Core,
     copies: HashMap<String, Vec<SealedCopy>>,
     keys: HashMap<String, store::general_keys::GeneralKey>,
-    opened: HashMap<(String, String), KeyLink>,
+    opened: HashMap<(String, String), Opened>,
 }
 
+/// An opened key, or why it cannot be used.
+type Opened = std::result::Result<Arc<OpenKey>, Arc<str>>;
+
 impl Opener<'_> {
-    fn link(&mut self, general_key_id: Option<&str>, target: &std::result::Result<Target, String>) -> KeyLink {
-        let Some(id) = general_key_id else { return KeyLink::None };
+    /// What can be used of the linked keys; the others are logged and left out.
+    fn links(&mut self, links: &[&Link], target: &std::result::Result<Target, String>) -> KeyLink {
+        if links.is_empty() {
+            return KeyLink::None;
+        }
         let target = match target {
             Ok(target) => target,
             Err(why) => return KeyLink::Refused(why.as_str().into()),
         };
-        let place = (id.to_owned(), target.binding().canonical().to_owned());
-        if let Some(link) = self.opened.get(&place) {
-            return link.clone();
+        let opened: Vec<_> = links.iter().map(|link| (self.link(&link.general_key_id, target), link.weight)).collect();
+        if let [(Err(why), _), ..] = opened.as_slice()
+            && opened.iter().all(|(key, _)| key.is_err())
+        {
+            return KeyLink::Refused(Arc::clone(why));
         }
-        let link = match self.open(id, target) {
-            Ok(key) => KeyLink::Open(Arc::new(key)),
-            Err(why) => {
-                tracing::error!(general_key = id, origin = target.binding().origin(), %why, "general key refused");
-                KeyLink::Refused(why.into())
-            }
-        };
-        self.opened.insert(place, link.clone());
-        link
+        let usable = opened.into_iter().filter_map(|(key, weight)| Some((key.ok()?, weight)));
+        KeyLink::Open(Arc::new(KeySet::new(usable)))
+    }
+
+    fn link(&mut self, id: &str, target: &Target) -> Opened {
+        let place = (id.to_owned(), target.binding().canonical().to_owned());
+        if let Some(opened) = self.opened.get(&place) {
+            return opened.clone();
+        }
+        let opened = self.open(id, target).map(Arc::new).map_err(|why| {
+            tracing::error!(general_key = id, origin = target.binding().origin(), %why, "general key refused");
+            Arc::from(why)
+        });
+        self.opened.insert(place, opened.clone());
+        opened
     }
 
     fn open(&self, id: &str, target: &Target) -> std::result::Result<OpenKey, String> {
@@ -287,7 +328,8 @@ impl Opener<'_> {
         let place = sealed_place(copy);
         let secret =
             self.core.store.keyring().open_bound(&place, binding, &copy.sealed).map_err(|error| error.to_string())?;
-        Ok(OpenKey { name: key.name.clone(), secret, used: Arc::new(UseMark::new(id.into())) })
+        let health = self.core.health.of(id, &key.health);
+        Ok(OpenKey { name: key.name.clone(), secret, used: Arc::new(UseMark::new(id.into())), health })
     }
 }
 

@@ -67,6 +67,9 @@ pub async fn create(
         version: 1,
         mac: String::new(),
         last_used_at: 0,
+        health: String::new(),
+        health_at: 0,
+        health_detail: String::new(),
     };
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
@@ -150,6 +153,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         key.masked_value = value.mask();
         key.value_entered_by = actor.member_id.clone();
         reseal(core, &mut tx, id, value).await?;
+        store::general_keys::note_health(&mut tx, id, "", 0, "").await?;
     }
     let linked_to = links::linked_to(&mut tx, id).await?;
     if changes.is_empty() {
@@ -160,6 +164,9 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     store::general_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
     record(&mut tx, actor, now, "general_key.edit", target(&key), changes).await?;
     tx.commit().await?;
+    if value.is_some() {
+        core.health.forget(id);
+    }
     core.refresh().await;
     Ok(GeneralKeyView { key, linked_to })
 }
@@ -212,7 +219,13 @@ pub async fn replace(core: &Core, actor: &Actor, id: &str, version: Option<i64>,
         let Some(provider) = store::providers::get(&mut tx, &provider_id).await? else { continue };
         let (_, target) = providers::target_of(core, &provider)?;
         let at = LinkTarget { kind: &link.kind, id: &link.id, target: &target };
-        links::set(core, &mut tx, &at, Some(&other.id), None, actor).await?;
+        let mut keys = links::keys_of(&mut tx, &link.id).await?;
+        let is_there = keys.iter().any(|share| share.general_key_id == other.id);
+        keys.retain(|share| share.general_key_id != key.id || !is_there);
+        for share in keys.iter_mut().filter(|share| share.general_key_id == key.id) {
+            share.general_key_id.clone_from(&other.id);
+        }
+        links::set(core, &mut tx, &at, &keys, None, actor).await?;
     }
     finish_delete(core, tx, actor, &key, &linked_to, Some(&other.name)).await
 }

@@ -50,7 +50,15 @@ pub async fn stored(core: &Core, id: &str, provider_id: Option<&str>) -> Result<
             Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
                 .with_cause(error)
         })?;
-    ask(core, &provider, &secret).await
+    let result = ask(core, &provider, &secret).await?;
+    let health = core.health.of(id, &key.health);
+    let now = core.clock.now_ms();
+    match result.status {
+        Some(_) if result.ok => health.accepted(now),
+        Some(status) if status == 401 || status == 400 => health.refused(now, &result.detail),
+        _ => {}
+    }
+    Ok(result)
 }
 
 /// Tests a value that somebody just typed, at a provider.
@@ -96,8 +104,8 @@ pub async fn typed_for(core: &Core, id: &str, value: String, provider_id: Option
 /// [`Code::NotFound`]; [`Code::NoGeneralKey`] where none is linked.
 pub async fn of_provider(core: &Core, id: &str) -> Result<TestResult> {
     let view = providers::get(core, id).await?;
-    let key = view.general_key_id.ok_or_else(|| none_linked(&view.provider.name))?;
-    stored(core, &key, Some(id)).await
+    let key = view.keys.first().ok_or_else(|| none_linked(&view.provider.name))?;
+    stored(core, &key.general_key_id, Some(id)).await
 }
 
 /// Tests the key that calls to a model are made with: its own, or else its provider's.
@@ -107,12 +115,12 @@ pub async fn of_provider(core: &Core, id: &str) -> Result<TestResult> {
 pub async fn of_model(core: &Core, id: &str) -> Result<TestResult> {
     let view = models::get(core, id).await?;
     let provider_id = view.model.provider_id;
-    let key = match view.general_key_id {
-        Some(own) => Some(own),
-        None => links::general_key_of(&mut core.store.read().await?, &provider_id).await?,
+    let keys = match view.keys.is_empty() {
+        true => links::keys_of(&mut core.store.read().await?, &provider_id).await?,
+        false => view.keys,
     };
-    let key = key.ok_or_else(|| none_linked(&view.model.name))?;
-    stored(core, &key, Some(&provider_id)).await
+    let key = keys.first().ok_or_else(|| none_linked(&view.model.name))?;
+    stored(core, &key.general_key_id, Some(&provider_id)).await
 }
 
 /// Asks the provider about a key.

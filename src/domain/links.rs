@@ -11,11 +11,14 @@ use store::{
 };
 use vault::{Binding, ProviderValue};
 
-use super::{Core, actor::Actor, catalog::sealed_place, ids};
+use super::{Core, actor::Actor, catalog::sealed_place, ids, key_set::MAX_KEYS};
 use crate::{
     egress::Target,
     error::{Code, Error, Result},
 };
+
+/// The largest weight of a linked key.
+const MAX_WEIGHT: i64 = 100;
 
 /// What a general key is linked to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +29,27 @@ pub struct LinkedTo {
     pub id: String,
     /// Its name.
     pub name: String,
+}
+
+/// A general key linked to a provider or model, with its share of the agent keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyShare {
+    /// The general key's id.
+    pub general_key_id: String,
+    /// Its weight among the keys of the same provider or model, from 1 to 100.
+    pub weight: i64,
+}
+
+impl KeyShare {
+    /// A key on its own.
+    pub fn whole(general_key_id: String) -> KeyShare {
+        KeyShare { general_key_id, weight: 1 }
+    }
+
+    /// The one key of that id, or none.
+    pub fn only(general_key_id: Option<String>) -> Vec<KeyShare> {
+        general_key_id.map(KeyShare::whole).into_iter().collect()
+    }
 }
 
 /// What a link is about to point at.
@@ -48,36 +72,63 @@ pub fn parse_value_again(value: Option<String>) -> Result<Option<ProviderValue>>
         .transpose()
 }
 
-/// Links `general_key_id` to a target instead of what was linked, or unlinks it where that is `None`.
+/// Links these general keys to a target instead of what was linked. `given` is the value of one of them, where it was
+/// not saved for this place.
 ///
 /// # Errors
-/// [`Code::ValidationFailed`] where there is no such key; [`Code::OriginNotBound`] where its value may not go there.
+/// [`Code::ValidationFailed`] where there is no such key, or too many; [`Code::OriginNotBound`] where a value may not go
+/// there.
 pub async fn set(
     core: &Core,
     tx: &mut Write,
     at: &LinkTarget<'_>,
-    general_key_id: Option<&str>,
+    keys: &[KeyShare],
     given: Option<&ProviderValue>,
     actor: &Actor,
 ) -> Result<()> {
+    check(keys)?;
     store::links::delete_of_target(tx, at.id).await?;
-    let Some(id) = general_key_id else { return Ok(()) };
-    let key = store::general_keys::get(tx, id).await?.ok_or_else(|| {
-        Error::field("general_key_id", format!("there is no general key {id}; GET /api/v1/general-keys lists them"))
-    })?;
-    allow(core, tx, &key, at.target.binding(), given, actor).await?;
+    let mut rows = Vec::with_capacity(keys.len());
+    for share in keys {
+        let id = &share.general_key_id;
+        rows.push(store::general_keys::get(tx, id).await?.ok_or_else(|| {
+            Error::field("general_key_id", format!("there is no general key {id}; GET /api/v1/general-keys lists them"))
+        })?);
+    }
     let now = core.clock.now_ms();
-    let link = Link {
-        id: ids::mint("ln", now, &core.entropy)?,
-        target_kind: at.kind.to_owned(),
-        target_id: at.id.to_owned(),
-        general_key_id: id.to_owned(),
-        weight: 1,
-        created_at: now,
-        version: 1,
-        mac: String::new(),
-    };
-    Ok(store::links::insert(tx, &link).await?)
+    for (at_ms, (share, key)) in (now..).zip(keys.iter().zip(&rows)) {
+        // Of several keys, the value belongs to the one it looks like.
+        let is_its_value = |value: &&ProviderValue| keys.len() == 1 || value.mask() == key.masked_value;
+        allow(core, tx, key, at.target.binding(), given.filter(is_its_value), actor).await?;
+        let link = Link {
+            // Ids sort by time, so that keys of one weight keep the order they were given in.
+            id: ids::mint("ln", at_ms, &core.entropy)?,
+            target_kind: at.kind.to_owned(),
+            target_id: at.id.to_owned(),
+            general_key_id: share.general_key_id.clone(),
+            weight: share.weight,
+            created_at: now,
+            version: 1,
+            mac: String::new(),
+        };
+        store::links::insert(tx, &link).await?;
+    }
+    Ok(())
+}
+
+fn check(keys: &[KeyShare]) -> Result<()> {
+    if keys.len() > MAX_KEYS {
+        return Err(Error::field("general_keys", format!("must be at most {MAX_KEYS} keys")));
+    }
+    for (at, share) in keys.iter().enumerate() {
+        if !(1..=MAX_WEIGHT).contains(&share.weight) {
+            return Err(Error::field("general_keys", format!("must have weights from 1 to {MAX_WEIGHT}")));
+        }
+        if keys[..at].iter().any(|other| other.general_key_id == share.general_key_id) {
+            return Err(Error::field("general_keys", format!("has {} twice", share.general_key_id)));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that the key's value may go to `binding`.
@@ -160,12 +211,33 @@ pub async fn seal_copy(
     Ok(store::general_keys::insert_copy(tx, &copy).await?)
 }
 
-/// The one general key linked to a target.
+/// The general keys linked to a target, the heaviest first.
 ///
 /// # Errors
 /// A storage failure.
-pub async fn general_key_of(db: &mut impl Handle, target_id: &str) -> Result<Option<String>> {
-    Ok(store::links::of_target(db, target_id).await?.into_iter().next().map(|link| link.general_key_id))
+pub async fn keys_of(db: &mut impl Handle, target_id: &str) -> Result<Vec<KeyShare>> {
+    let links = store::links::of_target(db, target_id).await?;
+    Ok(links.into_iter().map(|link| KeyShare { general_key_id: link.general_key_id, weight: link.weight }).collect())
+}
+
+/// Keys in the order [`keys_of`] gives them in.
+pub fn heaviest_first(mut keys: Vec<KeyShare>) -> Vec<KeyShare> {
+    keys.sort_by_key(|share| -share.weight);
+    keys
+}
+
+/// The names of linked keys for the audit log, each with its weight where there are several.
+///
+/// # Errors
+/// A storage failure.
+pub async fn named(db: &mut impl Handle, keys: &[KeyShare]) -> Result<Option<String>> {
+    let mut names = Vec::with_capacity(keys.len());
+    for share in keys {
+        let key = store::general_keys::get(db, &share.general_key_id).await?;
+        let name = key.map_or_else(|| share.general_key_id.clone(), |key| key.name);
+        names.push(if keys.len() == 1 { name } else { format!("{name} (weight {})", share.weight) });
+    }
+    Ok(Some(names.join(", ")).filter(|names| !names.is_empty()))
 }
 
 /// What a general key is linked to, with names.

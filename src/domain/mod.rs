@@ -16,6 +16,8 @@ pub mod idempotency;
 pub mod ids;
 pub mod installation;
 pub mod key_cache;
+pub mod key_health;
+pub mod key_set;
 pub mod key_test;
 pub mod links;
 pub mod management_tokens;
@@ -25,6 +27,7 @@ pub mod models;
 pub mod name;
 pub mod paging;
 pub mod provider_cards;
+pub mod provider_limits;
 pub mod providers;
 pub mod sessions;
 pub mod throttle;
@@ -37,7 +40,8 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, key_cache::KeyCache, members::PasswordLane, meter::Meter, sessions::SignIns,
+    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, members::PasswordLane, meter::Meter,
+    provider_limits::TrafficBook, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -67,6 +71,10 @@ pub struct Core {
     pub keys: KeyCache,
     /// Counts calls and tokens.
     pub meter: Meter,
+    /// What providers answered last about general keys.
+    pub health: HealthBook,
+    /// What goes on at each provider.
+    pub traffic: TrafficBook,
     /// Where passwords are hashed and checked, a few at a time.
     pub passwords: PasswordLane,
     /// Who tries to sign in.
@@ -103,6 +111,8 @@ impl Core {
             look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
             meter: Meter::new(parts.cores),
+            health: HealthBook::default(),
+            traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),
             sign_ins: SignIns::default(),
             control: tokio::runtime::Handle::current(),

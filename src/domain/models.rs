@@ -9,20 +9,20 @@ use super::{
     change::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
-    links::{self, LinkTarget},
+    links::{self, KeyShare, LinkTarget},
     name::Name,
     paging::{self, ListQuery, Page},
     providers::{SORTS, target_of},
 };
 use crate::error::{Error, Result};
 
-/// A model with the key of its own.
+/// A model with the keys of its own.
 #[derive(Debug, Clone)]
 pub struct ModelView {
     /// The model.
     pub model: Model,
-    /// Its own general key's id; `None` where it inherits its provider's.
-    pub general_key_id: Option<String>,
+    /// Its own general keys, the heaviest first; none where it inherits its provider's.
+    pub keys: Vec<KeyShare>,
 }
 
 /// What a new model is made of.
@@ -34,9 +34,9 @@ pub struct NewModel {
     pub provider_id: String,
     /// As its provider names it; the name where `None`.
     pub upstream_model: Option<String>,
-    /// A general key of its own.
-    pub general_key_id: Option<String>,
-    /// That key's value, where it was not saved for this origin.
+    /// General keys of its own.
+    pub keys: Vec<KeyShare>,
+    /// The value of one of them, where it was not saved for this origin.
     pub general_key_value: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub async fn create(
         id: ids::mint("md", now, &core.entropy)?,
         name: name.text,
         name_key: name.key,
-        provider_id: provider.id,
+        provider_id: provider.id.clone(),
         upstream_model,
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
@@ -75,17 +75,17 @@ pub async fn create(
     };
     store::models::insert(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
     let at = LinkTarget { kind: "model", id: &model.id, target: &target };
-    links::set(core, &mut tx, &at, new.general_key_id.as_deref(), value.as_ref(), actor).await?;
+    links::set(core, &mut tx, &at, &new.keys, value.as_ref(), actor).await?;
     Idempotency::note(idempotency, &mut tx, &model.id, now).await?;
     let changes = Changes::default()
         .field("name", (), model.name.as_str())
-        .field("provider_id", (), model.provider_id.as_str())
+        .field("provider", (), provider.name.as_str())
         .field("upstream_model", (), model.upstream_model.as_str())
-        .field("general_key_id", (), new.general_key_id.clone());
+        .field("general_keys", (), links::named(&mut tx, &new.keys).await?);
     record(&mut tx, actor, now, "model.create", audited(&model), changes).await?;
     tx.commit().await?;
     core.refresh().await;
-    Ok(Outcome::Done(ModelView { model, general_key_id: new.general_key_id }))
+    Ok(Outcome::Done(ModelView { model, keys: links::heaviest_first(new.keys) }))
 }
 
 /// The model with this id.
@@ -95,8 +95,8 @@ pub async fn create(
 pub async fn get(core: &Core, id: &str) -> Result<ModelView> {
     let mut db = core.store.read().await?;
     let model = found(&mut db, id).await?;
-    let general_key_id = links::general_key_of(&mut db, id).await?;
-    Ok(ModelView { model, general_key_id })
+    let keys = links::keys_of(&mut db, id).await?;
+    Ok(ModelView { model, keys })
 }
 
 /// A page of models.
@@ -109,8 +109,8 @@ pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ModelView>> {
     let mut db = core.store.read().await?;
     let mut views = Vec::new();
     for model in store::models::list(&mut db, &listing).await? {
-        let general_key_id = links::general_key_of(&mut db, &model.id).await?;
-        views.push(ModelView { model, general_key_id });
+        let keys = links::keys_of(&mut db, &model.id).await?;
+        views.push(ModelView { model, keys });
     }
     let counted = store::models::count(&mut db, &listing).await?;
     Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.model, &listing)))
@@ -125,9 +125,9 @@ pub struct Edit {
     pub provider_id: Option<String>,
     /// Another upstream model, or the name.
     pub upstream_model: Option<Option<String>>,
-    /// Another general key, or none.
-    pub general_key_id: Option<Option<String>>,
-    /// The value of the linked key, where it was not saved for the origin it would go to.
+    /// Other general keys, or none.
+    pub keys: Option<Vec<KeyShare>>,
+    /// The value of a linked key, where it was not saved for the origin it would go to.
     pub general_key_value: Option<String>,
 }
 
@@ -141,7 +141,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
     check_version(before.version, version)?;
-    let linked_before = links::general_key_of(&mut tx, id).await?;
+    let linked_before = links::keys_of(&mut tx, id).await?;
     let mut model = before.clone();
     if let Some(name) = &edit.name {
         let name = Name::parse(name)?;
@@ -155,24 +155,25 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     }
     let provider = provider_of(&mut tx, &model.provider_id).await?;
     let (_, target) = target_of(core, &provider)?;
-    let linked = edit.general_key_id.unwrap_or_else(|| linked_before.clone());
+    let provider_before = store::providers::get(&mut tx, &before.provider_id).await?.map(|provider| provider.name);
+    let linked = edit.keys.unwrap_or_else(|| linked_before.clone());
     let changes = Changes::default()
         .field("name", before.name.as_str(), model.name.as_str())
-        .field("provider_id", before.provider_id.as_str(), model.provider_id.as_str())
+        .field("provider", provider_before.as_deref(), Some(provider.name.as_str()))
         .field("upstream_model", before.upstream_model.as_str(), model.upstream_model.as_str())
-        .field("general_key_id", linked_before.clone(), linked.clone());
+        .field("general_keys", links::named(&mut tx, &linked_before).await?, links::named(&mut tx, &linked).await?);
     if changes.is_empty() {
-        return Ok(ModelView { model: before, general_key_id: linked });
+        return Ok(ModelView { model: before, keys: linked });
     }
     let at = LinkTarget { kind: "model", id, target: &target };
-    links::set(core, &mut tx, &at, linked.as_deref(), value.as_ref(), actor).await?;
+    links::set(core, &mut tx, &at, &linked, value.as_ref(), actor).await?;
     model.updated_at = now;
     model.version += 1;
     store::models::update(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
     record(&mut tx, actor, now, "model.edit", audited(&model), changes).await?;
     tx.commit().await?;
     core.refresh().await;
-    Ok(ModelView { model, general_key_id: linked })
+    Ok(ModelView { model, keys: links::heaviest_first(linked) })
 }
 
 /// Deletes a model.

@@ -79,7 +79,8 @@ struct Keys(HashMap<String, Option<GeneralKey>>);
 
 impl Keys {
     async fn linked_to(&mut self, db: &mut impl Handle, target_id: &str) -> Result<Option<GeneralKey>> {
-        let Some(id) = links::general_key_of(db, target_id).await? else { return Ok(None) };
+        let Some(share) = links::keys_of(db, target_id).await?.into_iter().next() else { return Ok(None) };
+        let id = share.general_key_id;
         if let Some(known) = self.0.get(&id) {
             return Ok(known.clone());
         }

@@ -10,9 +10,10 @@ use super::{
     change::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
-    links::{self, LinkTarget},
+    links::{self, KeyShare, LinkTarget},
     name::Name,
     paging::{self, ListQuery, Page, Sorts},
+    provider_limits::ProviderLimits,
 };
 use crate::{
     egress::Target,
@@ -25,13 +26,13 @@ pub(super) const SORTS: Sorts<CatalogSort> = Sorts {
     default_descending: false,
 };
 
-/// A provider with the key it is linked to.
+/// A provider with the keys linked to it.
 #[derive(Debug, Clone)]
 pub struct ProviderView {
     /// The provider.
     pub provider: Provider,
-    /// The linked general key's id.
-    pub general_key_id: Option<String>,
+    /// The linked general keys, the heaviest first.
+    pub keys: Vec<KeyShare>,
 }
 
 /// What a new provider is made of.
@@ -43,9 +44,11 @@ pub struct NewProvider {
     pub kind: String,
     /// Its base URL; the kind's default where `None`.
     pub base_url: Option<String>,
-    /// The general key to link.
-    pub general_key_id: Option<String>,
-    /// That key's value, where it was not saved for this origin.
+    /// The general keys to link.
+    pub keys: Vec<KeyShare>,
+    /// What it gets at once, and how long it may take.
+    pub limits: ProviderLimits,
+    /// The value of one of the keys, where it was not saved for this origin.
     pub general_key_value: Option<String>,
 }
 
@@ -64,6 +67,7 @@ pub async fn create(
     let base_url = base_url_or_default(new.base_url, kind)?;
     let target = parse_target(core, &base_url, kind)?;
     let value = links::parse_value_again(new.general_key_value)?;
+    new.limits.check()?;
     let now = core.clock.now_ms();
     let provider = Provider {
         id: ids::mint("pr", now, &core.entropy)?,
@@ -71,6 +75,7 @@ pub async fn create(
         name_key: name.key,
         kind: kind.as_str().to_owned(),
         base_url: target.url().to_owned(),
+        limits: new.limits.as_column(),
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         created_at: now,
@@ -84,17 +89,18 @@ pub async fn create(
     }
     store::providers::insert(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;
     let at = LinkTarget { kind: "provider", id: &provider.id, target: &target };
-    links::set(core, &mut tx, &at, new.general_key_id.as_deref(), value.as_ref(), actor).await?;
+    links::set(core, &mut tx, &at, &new.keys, value.as_ref(), actor).await?;
     Idempotency::note(idempotency, &mut tx, &provider.id, now).await?;
     let changes = Changes::default()
         .field("name", (), provider.name.as_str())
         .field("kind", (), kind.as_str())
         .field("base_url", (), provider.base_url.as_str())
-        .field("general_key_id", (), new.general_key_id.clone());
+        .field("limits", (), provider.limits.as_str())
+        .field("general_keys", (), links::named(&mut tx, &new.keys).await?);
     record(&mut tx, actor, now, "provider.create", audited(&provider), changes).await?;
     tx.commit().await?;
     core.refresh().await;
-    Ok(Outcome::Done(ProviderView { provider, general_key_id: new.general_key_id }))
+    Ok(Outcome::Done(ProviderView { provider, keys: links::heaviest_first(new.keys) }))
 }
 
 /// The provider with this id.
@@ -104,8 +110,8 @@ pub async fn create(
 pub async fn get(core: &Core, id: &str) -> Result<ProviderView> {
     let mut db = core.store.read().await?;
     let provider = found(&mut db, id).await?;
-    let general_key_id = links::general_key_of(&mut db, id).await?;
-    Ok(ProviderView { provider, general_key_id })
+    let keys = links::keys_of(&mut db, id).await?;
+    Ok(ProviderView { provider, keys })
 }
 
 /// A page of providers.
@@ -118,15 +124,18 @@ pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ProviderView>> 
     let mut db = core.store.read().await?;
     let mut views = Vec::new();
     for provider in store::providers::list(&mut db, &listing).await? {
-        let general_key_id = links::general_key_of(&mut db, &provider.id).await?;
-        views.push(ProviderView { provider, general_key_id });
+        let keys = links::keys_of(&mut db, &provider.id).await?;
+        views.push(ProviderView { provider, keys });
     }
     let counted = store::providers::count(&mut db, &listing).await?;
     Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.provider, &listing)))
 }
 
+/// Makes other limits from those that hold.
+pub type LimitsChange = Box<dyn FnOnce(ProviderLimits) -> ProviderLimits + Send>;
+
 /// What an edit changes; a field that is `None` stays.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Edit {
     /// A new name.
     pub name: Option<String>,
@@ -134,9 +143,11 @@ pub struct Edit {
     pub kind: Option<String>,
     /// A new base URL, or the kind's default.
     pub base_url: Option<Option<String>>,
-    /// Another general key, or none.
-    pub general_key_id: Option<Option<String>>,
-    /// The value of the linked key, where it was not saved for the origin it would go to.
+    /// Other general keys, or none.
+    pub keys: Option<Vec<KeyShare>>,
+    /// Other limits, made from those that hold.
+    pub limits: Option<LimitsChange>,
+    /// The value of a linked key, where it was not saved for the origin it would go to.
     pub general_key_value: Option<String>,
 }
 
@@ -150,7 +161,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
     check_version(before.version, version)?;
-    let linked_before = links::general_key_of(&mut tx, id).await?;
+    let linked_before = links::keys_of(&mut tx, id).await?;
     let mut provider = before.clone();
     if let Some(name) = &edit.name {
         let name = Name::parse_provider(name)?;
@@ -169,33 +180,38 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         parse_target(core, &provider.base_url, kind)?
     };
     provider.base_url = target.url().to_owned();
-    let linked = edit.general_key_id.unwrap_or_else(|| linked_before.clone());
+    if let Some(change) = edit.limits {
+        let limits = change(ProviderLimits::of_column(&before.limits));
+        limits.check()?;
+        provider.limits = limits.as_column();
+    }
+    let linked = edit.keys.unwrap_or_else(|| linked_before.clone());
     let changes = Changes::default()
         .field("name", before.name.as_str(), provider.name.as_str())
         .field("kind", before.kind.as_str(), provider.kind.as_str())
         .field("base_url", before.base_url.as_str(), provider.base_url.as_str())
-        .field("general_key_id", linked_before.clone(), linked.clone());
+        .field("limits", before.limits.as_str(), provider.limits.as_str())
+        .field("general_keys", links::named(&mut tx, &linked_before).await?, links::named(&mut tx, &linked).await?);
     if changes.is_empty() {
-        return Ok(ProviderView { provider: before, general_key_id: linked });
+        return Ok(ProviderView { provider: before, keys: linked });
     }
     // The models' own keys would go to the new place as well.
     for model in store::models::of_provider(&mut tx, id).await? {
-        if let Some(own) = links::general_key_of(&mut tx, &model.id).await?
-            && let Some(key) = store::general_keys::get(&mut tx, &own).await?
-        {
+        for own in links::keys_of(&mut tx, &model.id).await? {
+            let Some(key) = store::general_keys::get(&mut tx, &own.general_key_id).await? else { continue };
             let given = value.as_ref().filter(|value| value.mask() == key.masked_value);
             links::allow(core, &mut tx, &key, target.binding(), given, actor).await?;
         }
     }
     let at = LinkTarget { kind: "provider", id, target: &target };
-    links::set(core, &mut tx, &at, linked.as_deref(), value.as_ref(), actor).await?;
+    links::set(core, &mut tx, &at, &linked, value.as_ref(), actor).await?;
     provider.updated_at = now;
     provider.version += 1;
     store::providers::update(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;
     record(&mut tx, actor, now, "provider.edit", audited(&provider), changes).await?;
     tx.commit().await?;
     core.refresh().await;
-    Ok(ProviderView { provider, general_key_id: linked })
+    Ok(ProviderView { provider, keys: links::heaviest_first(linked) })
 }
 
 /// Deletes a provider; one that has models only with `force`, which deletes them too.

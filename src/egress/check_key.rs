@@ -47,7 +47,15 @@ impl Egress {
         let method = check.method.parse().unwrap_or(Method::GET);
         let auth = kind.native_auth();
         let credential = Credential { secret, header: auth.header_name(), prefix: auth.prefix() };
-        let call = Call { target, credential: Some(credential), method, path, headers, body: Bytes::new() };
+        let call = Call {
+            target,
+            credential: Some(credential),
+            method,
+            path,
+            headers,
+            body: Bytes::new(),
+            patience: *self.patience(),
+        };
         let reply = self.send(pool, call).await?;
         let body = Limited::new(reply.body, MAX_ANSWER).collect().await.map(|body| body.to_bytes());
         Ok(KeyAnswer {

@@ -34,8 +34,20 @@ const REUSE_PATIENCE: Duration = Duration::from_millis(50);
 pub struct Egress {
     tls: Arc<ClientConfig>,
     policy: AddressPolicy,
-    head_timeout: Duration,
-    idle_timeout: Duration,
+    patience: Patience,
+}
+
+/// How long to wait for a provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a connection: name resolution and TLS included.
+    pub connect: Duration,
+    /// For the head of its answer, from when the call begins.
+    pub head: Duration,
+    /// For its next bytes within an answer.
+    pub idle: Duration,
+    /// For the whole call; `None` = as long as bytes come.
+    pub total: Option<Duration>,
 }
 
 /// What a call authenticates with: a secret, the header it goes into, and what stands before it there.
@@ -63,6 +75,8 @@ pub struct Call<'a> {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// How long to wait.
+    pub patience: Patience,
 }
 
 /// The head of an answer, with its body still to come.
@@ -100,8 +114,13 @@ pub enum EgressError {
 
 impl Egress {
     /// A way out with these rules.
-    pub fn new(policy: AddressPolicy, head_timeout: Duration, idle_timeout: Duration) -> Egress {
-        Egress { tls: tls_config(), policy, head_timeout, idle_timeout }
+    pub fn new(policy: AddressPolicy, patience: Patience) -> Egress {
+        Egress { tls: tls_config(), policy, patience }
+    }
+
+    /// How long to wait for a provider that sets nothing else.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Which addresses may be called.
@@ -115,14 +134,16 @@ impl Egress {
     /// # Errors
     /// [`EgressError`]; nothing is retried once a byte may have reached the provider.
     pub async fn send(&self, pool: &Arc<Pool>, call: Call<'_>) -> Result<Reply, EgressError> {
-        let target = call.target;
+        let (target, patience) = (call.target, call.patience);
         let mut request = request(call)?;
-        let deadline = Instant::now() + self.head_timeout;
+        let begun = Instant::now();
+        let head = patience.total.map_or(patience.head, |total| total.min(patience.head));
+        let deadline = begun + head;
         loop {
             let origin = &target.pool_key;
             let (mut sender, reused) = match pool.take(origin) {
                 Some(sender) => (sender, true),
-                None => (self.open(target).await?, false),
+                None => (self.open(target, patience.connect).await?, false),
             };
             if reused {
                 // It may still be finishing its last call; where that takes longer than a new connection, leave it.
@@ -133,14 +154,15 @@ impl Egress {
             }
             let answer = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
             match answer {
-                Err(_) => return Err(EgressError::Timeout(self.head_timeout)),
+                Err(_) => return Err(EgressError::Timeout(head)),
                 Ok(Ok(response)) => {
                     let (head, body) = response.into_parts();
                     if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
                         return Err(EgressError::Redirect(head.status));
                     }
                     let keep = Some((Arc::clone(pool), Arc::clone(origin), sender));
-                    let body = ReplyBody { body, keep, idle: self.idle_timeout, sleep: None };
+                    let end = patience.total.map(|total| Box::pin(tokio::time::sleep_until(begun + total)));
+                    let body = ReplyBody { body, keep, idle: patience.idle, sleep: None, end };
                     return Ok(Reply { status: head.status, headers: head.headers, body });
                 }
                 // A kept connection that had been closed meanwhile took nothing: try another one.
@@ -152,8 +174,8 @@ impl Egress {
         }
     }
 
-    async fn open(&self, target: &Target) -> Result<Sender, EgressError> {
-        let stream = connect(target, &self.policy, &self.tls).await.map_err(EgressError::Connect)?;
+    async fn open(&self, target: &Target, patience: Duration) -> Result<Sender, EgressError> {
+        let stream = connect(target, &self.policy, &self.tls, patience).await.map_err(EgressError::Connect)?;
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(TokioIo::new(stream))
@@ -196,6 +218,7 @@ pub struct ReplyBody {
     keep: Option<(Arc<Pool>, Arc<str>, Sender)>,
     idle: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReplyBody {
@@ -212,6 +235,12 @@ impl Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
+        if let Some(end) = &mut this.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            this.keep = None;
+            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the call took longer than it may"))));
+        }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.sleep = None;

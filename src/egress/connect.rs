@@ -21,9 +21,6 @@ use tokio_rustls::{
 
 use super::{AddressPolicy, Target};
 
-/// How long a connection may take, name resolution and TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A connection to a provider.
 pub(super) enum Stream {
     Plain(TcpStream),
@@ -51,10 +48,18 @@ pub(super) fn tls_config() -> Arc<ClientConfig> {
 ///
 /// # Errors
 /// What failed; [`io::ErrorKind::PermissionDenied`] for an address that may not be called.
-pub(super) async fn connect(target: &Target, policy: &AddressPolicy, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect_untimed(target, policy, tls)).await {
+pub(super) async fn connect(
+    target: &Target,
+    policy: &AddressPolicy,
+    tls: &Arc<ClientConfig>,
+    patience: Duration,
+) -> io::Result<Stream> {
+    match tokio::time::timeout(patience, connect_untimed(target, policy, tls)).await {
         Ok(result) => result,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took longer than 10 s")),
+        Err(_) => {
+            let why = format!("connecting took longer than {} s", patience.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        }
     }
 }
 

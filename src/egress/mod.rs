@@ -19,6 +19,6 @@ mod pool;
 mod target;
 
 pub use address::AddressPolicy;
-pub use client::{Call, Credential, Egress, EgressError, Reply, ReplyBody};
+pub use client::{Call, Credential, Egress, EgressError, Patience, Reply, ReplyBody};
 pub use pool::Pool;
 pub use target::Target;

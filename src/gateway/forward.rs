@@ -1,27 +1,24 @@
-//! Sends a call to its provider and turns the answer's head into ours.
+//! Sends a call to its provider, with another key where one is refused, and turns the answer's head into ours.
 
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Limited};
 
 use super::{
     Gateway,
     body::Held,
     headers,
     meter::{Form, Settlement},
+    refusal::Refusal,
     relay::{GatewayBody, Relay},
     route::Plan,
 };
 use crate::{
-    domain::{key_cache::CachedKey, meter::Used},
+    domain::{catalog::OpenKey, key_cache::CachedKey, meter::Used},
     egress::{Call, Credential, EgressError, Reply},
     error::{Code, Error, Result},
 };
-
-/// The most of a provider's error that is read before it is passed on, in bytes; a longer one is cut.
-const MAX_ERROR: usize = 256 * 1024;
 
 /// A call about to be sent.
 pub struct Forward<'a> {
@@ -38,16 +35,49 @@ pub struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Sends it.
+    /// Sends it. A key that is refused, exhausted or met with a provider's failure is followed by the next one linked
+    /// for the model, before the caller has seen a byte, and within the provider's budget of further tries.
     ///
     /// # Errors
-    /// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], [`Code::ProviderRefusedKey`].
+    /// [`Code::ProviderBusy`], [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], [`Code::ProviderRefusedKey`].
     pub async fn send(mut self) -> Result<Response<GatewayBody>> {
-        let settlement = Settlement::new(self.gateway, self.key, &self.plan);
+        let mut settlement = Settlement::new(self.gateway, self.key, &self.plan);
+        let provider = Arc::clone(&self.plan.provider);
+        settlement.hold(provider.traffic.enter(provider.max_calls).ok_or_else(|| busy(&provider.name))?);
         let body = self.plan.body.take().map_or_else(|| self.held.bytes.clone(), Bytes::from);
-        let path = std::mem::take(&mut self.plan.path);
+        let keys = self.plan.keys.take();
+        let core = &self.gateway.core;
+        let now = core.clock.now_ms();
+        if keys.as_ref().is_some_and(|keys| keys.has_several()) {
+            provider.traffic.begin();
+        }
+        let mut ranking = keys.as_ref().map(|keys| keys.ranking(&self.key.id, now));
+        let mut next = || ranking.as_mut().and_then(Iterator::next);
+        let mut key = next();
+        loop {
+            if let Some(key) = key {
+                settlement.with_key(key);
+                core.meter.touch(Used::GeneralKey, &key.used, now);
+            }
+            let reply = self.attempt(key, body.clone()).await?;
+            if reply.status.as_u16() < 400 {
+                if let Some(key) = key {
+                    key.health.accepted(now);
+                }
+                return Ok(self.relayed(reply, key, settlement));
+            }
+            let refusal = Refusal::read(&provider, key, reply).await?;
+            refusal.note(now);
+            match next() {
+                Some(other) if refusal.may_be_of_the_key() && provider.traffic.may_try_again() => key = Some(other),
+                _ => return refusal.answer(settlement),
+            }
+        }
+    }
+
+    async fn attempt(&self, key: Option<&Arc<OpenKey>>, body: Bytes) -> Result<Reply> {
         let plan = &self.plan;
-        let credential = plan.key.as_ref().map(|key| Credential {
+        let credential = key.map(|key| Credential {
             secret: &key.secret,
             header: plan.auth.header_name(),
             prefix: plan.auth.prefix(),
@@ -56,26 +86,16 @@ impl Forward<'_> {
             target: plan.target()?,
             credential,
             method: self.head.method.clone(),
-            path,
+            path: plan.path.clone(),
             headers: headers::outgoing(&self.head.headers, plan.provider.kind.fixed_headers()),
             body,
+            patience: plan.provider.patience,
         };
-        let core = &self.gateway.core;
-        if let Some(key) = &self.plan.key {
-            core.meter.touch(Used::GeneralKey, &key.used, core.clock.now_ms());
-        }
-        let reply =
-            self.gateway.egress.send(&self.gateway.pool, call).await.map_err(|error| self.unreachable(error))?;
-        if reply.status.as_u16() >= 400 {
-            self.refused(reply, settlement).await
-        } else {
-            Ok(self.relayed(reply, settlement))
-        }
+        self.gateway.egress.send(&self.gateway.pool, call).await.map_err(|error| self.unreachable(error))
     }
 
-    fn relayed(self, reply: Reply, mut settlement: Settlement) -> Response<GatewayBody> {
-        let secret = self.plan.key.as_ref().map(|key| &key.secret);
-        let mut headers = headers::returned(&reply.headers, secret);
+    fn relayed(self, reply: Reply, key: Option<&Arc<OpenKey>>, mut settlement: Settlement) -> Response<GatewayBody> {
+        let mut headers = headers::returned(&reply.headers, key.map(|key| &key.secret));
         let form = self.form(&headers);
         let streams = matches!(form, Form::Events { .. });
         if streams {
@@ -86,51 +106,6 @@ impl Forward<'_> {
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response
-    }
-
-    /// An error of the provider's: told as ours where it is about the key, else passed as it is.
-    async fn refused(self, reply: Reply, mut settlement: Settlement) -> Result<Response<GatewayBody>> {
-        let provider = &self.plan.provider;
-        let secret = self.plan.key.as_ref().map(|key| &key.secret);
-        let body = match Limited::new(reply.body, MAX_ERROR).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                return Err(Error::new(
-                    Code::UpstreamUnreachable,
-                    format!(
-                        "{} answered {} and broke off, or told more than 256 KiB about it",
-                        provider.name, reply.status
-                    ),
-                )
-                .with_cause(error));
-            }
-        };
-        if llm::refuses_key(provider.kind, reply.status.as_u16(), &body) {
-            let name = self.plan.key.as_ref().map_or("none", |key| key.name.as_str());
-            return Err(Error::new(
-                Code::ProviderRefusedKey,
-                format!(
-                    "{} refused the general key linked to it ({name}); the agent key is fine; an administrator of \
-                     Keyward has to replace the general key's value",
-                    provider.name
-                ),
-            ));
-        }
-        if secret.is_some_and(|secret| secret.occurs_in(&body)) {
-            return Err(Error::new(
-                Code::UpstreamUnreachable,
-                format!(
-                    "{} answered {} and repeated its key in it, so the answer is withheld",
-                    provider.name, reply.status
-                ),
-            ));
-        }
-        settlement.answered(reply.status, Form::Other);
-        settlement.end();
-        let mut response = Response::new(GatewayBody::full(body));
-        *response.status_mut() = reply.status;
-        *response.headers_mut() = headers::returned(&reply.headers, secret);
-        Ok(response)
     }
 
     fn form(&self, headers: &HeaderMap) -> Form {
@@ -172,6 +147,13 @@ impl Forward<'_> {
         };
         Error::new(code, detail).with_cause(error)
     }
+}
+
+fn busy(name: &str) -> Error {
+    Error::new(
+        Code::ProviderBusy,
+        format!("{name} has as many calls at once as it is given; try again in a moment, or raise its limit"),
+    )
 }
 
 /// Whether a status tells of an error.

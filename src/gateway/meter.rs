@@ -8,7 +8,7 @@ use llm::{Pass, StreamReader, Usage, WireFormat};
 use store::usage::Counts;
 
 use super::{Gateway, forward::is_error, route::Plan};
-use crate::domain::{Core, key_cache::CachedKey, meter::Tally};
+use crate::domain::{Core, catalog::OpenKey, key_cache::CachedKey, meter::Tally, provider_limits::Slot};
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
@@ -22,6 +22,8 @@ pub struct Settlement {
     is_known_model: bool,
     wire: WireFormat,
     seen: Seen,
+    /// The call's place among those its provider gets at once.
+    slot: Option<Slot>,
 }
 
 /// What an answer is made of.
@@ -55,7 +57,7 @@ impl Settlement {
             member_id: Arc::clone(&key.member_id),
             provider_id: Arc::clone(&plan.provider.id),
             model_name: Arc::clone(&plan.model_name),
-            general_key_id: plan.key.as_ref().map_or_else(|| "".into(), |key| Arc::clone(&key.used.id)),
+            general_key_id: "".into(),
         };
         Settlement {
             core: Arc::clone(&gateway.core),
@@ -65,6 +67,19 @@ impl Settlement {
             is_known_model: plan.is_known_model,
             wire: plan.wire,
             seen: Seen::Nothing,
+            slot: None,
+        }
+    }
+
+    /// Keeps the call's place at its provider until it is counted.
+    pub fn hold(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+    }
+
+    /// Notes which general key the call goes out with.
+    pub fn with_key(&mut self, key: &OpenKey) {
+        if let Some(tally) = &mut self.tally {
+            tally.general_key_id = Arc::clone(&key.used.id);
         }
     }
 

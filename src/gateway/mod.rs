@@ -8,6 +8,7 @@ mod forward;
 mod headers;
 mod meter;
 mod models;
+mod refusal;
 mod relay;
 mod route;
 

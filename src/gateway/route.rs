@@ -9,7 +9,8 @@ use super::body::Held;
 use crate::{
     domain::{
         Core,
-        catalog::{KeyLink, OpenKey, ProviderEntry, Route, check_model_name},
+        catalog::{KeyLink, ProviderEntry, Route, check_model_name},
+        key_set::KeySet,
     },
     egress::Target,
     error::{Code, Error, Result},
@@ -74,8 +75,8 @@ pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
 pub struct Plan {
     /// The provider.
     pub provider: Arc<ProviderEntry>,
-    /// The general key to inject; `None` where the provider needs none.
-    pub key: Option<Arc<OpenKey>>,
+    /// The general keys one of which is injected; `None` where the provider needs none.
+    pub keys: Option<Arc<KeySet>>,
     /// The header it goes into.
     pub auth: Auth,
     /// The wire format of the call and its answer.
@@ -244,10 +245,10 @@ struct Wired {
 }
 
 fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
-    let key = injectable(&route)?;
+    let keys = injectable(&route)?;
     let mut plan = Plan {
         provider: route.provider,
-        key,
+        keys,
         auth: Auth::Bearer,
         wire: WireFormat::OpenAi,
         path: String::new(),
@@ -265,10 +266,10 @@ fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The key to inject: the model's link, else the provider's, else nothing where the provider needs none.
-fn injectable(route: &Route) -> Result<Option<Arc<OpenKey>>> {
+/// The keys to inject one of: the model's, else the provider's, else none where the provider needs none.
+fn injectable(route: &Route) -> Result<Option<Arc<KeySet>>> {
     match &route.key {
-        KeyLink::Open(key) => Ok(Some(Arc::clone(key))),
+        KeyLink::Open(keys) => Ok(Some(Arc::clone(keys))),
         KeyLink::None if !route.provider.kind.needs_key() => Ok(None),
         KeyLink::None => Err(Error::new(
             Code::NoGeneralKey,

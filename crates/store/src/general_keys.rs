@@ -25,6 +25,10 @@ pub struct GeneralKey {
     pub version: i64,
     pub mac: String,
     pub last_used_at: i64,
+    /// `ok`, `refused`, or empty where no provider was asked yet.
+    pub health: String,
+    pub health_at: i64,
+    pub health_detail: String,
 }
 
 impl Authentic for GeneralKey {
@@ -96,7 +100,7 @@ macro_rules! columns {
     ($tail:literal) => {
         concat!(
             "SELECT id, name, name_key, masked_value, value_entered_by, created_by_id, created_by_name, created_at, \
-             updated_at, version, mac, last_used_at FROM general_keys WHERE ",
+             updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE ",
             $tail
         )
     };
@@ -121,7 +125,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<GeneralKeySort>) -> Re
             page!(
                 db, GeneralKey,
                 "SELECT id, name, name_key, masked_value, value_entered_by, created_by_id, created_by_name, created_at, \
-                 updated_at, version, mac, last_used_at FROM general_keys WHERE name_key LIKE $2 ESCAPE '\\'",
+                 updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column, ["$3", "$4"], listing.descending, $after, listing.limit, listing.pattern()
             )
         };
@@ -287,5 +291,21 @@ pub async fn delete_copy(tx: &mut Write, id: &str) -> Result<(), StoreError> {
 /// [`StoreError`].
 pub async fn note_use(tx: &mut Write, id: &str, at: i64) -> Result<(), StoreError> {
     execute!(tx, "UPDATE general_keys SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1", at, id)?;
+    Ok(())
+}
+
+/// Notes what a provider answered about a key; outside the row's MAC, since it grants nothing.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn note_health(tx: &mut Write, id: &str, health: &str, at: i64, detail: &str) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "UPDATE general_keys SET health = $1, health_at = $2, health_detail = $3 WHERE id = $4",
+        health,
+        at,
+        detail,
+        id
+    )?;
     Ok(())
 }

@@ -43,7 +43,7 @@ impl Authentic for Link {
     }
 }
 
-/// The links of one provider or model.
+/// The links of one provider or model, the heaviest first.
 ///
 /// # Errors
 /// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
@@ -53,7 +53,7 @@ pub async fn of_target(db: &mut impl Handle, target_id: &str) -> Result<Vec<Link
         db,
         Link,
         "SELECT id, target_kind, target_id, general_key_id, weight, created_at, version, mac FROM links \
-         WHERE target_id = $1 ORDER BY id",
+         WHERE target_id = $1 ORDER BY weight DESC, id",
         target_id
     )?;
     rows.into_iter().map(|row| checked(db.keyring(), row)).collect()
@@ -84,7 +84,8 @@ pub async fn all(db: &mut impl Handle) -> Result<Vec<Link>, StoreError> {
         fetch_all,
         db,
         Link,
-        "SELECT id, target_kind, target_id, general_key_id, weight, created_at, version, mac FROM links ORDER BY id"
+        "SELECT id, target_kind, target_id, general_key_id, weight, created_at, version, mac FROM links \
+         ORDER BY weight DESC, id"
     )?;
     Ok(untouched(db.keyring(), rows))
 }

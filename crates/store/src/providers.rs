@@ -18,6 +18,8 @@ pub struct Provider {
     pub name_key: String,
     pub kind: String,
     pub base_url: String,
+    /// JSON; empty where the defaults hold.
+    pub limits: String,
     pub created_by_id: String,
     pub created_by_name: String,
     pub created_at: i64,
@@ -32,7 +34,7 @@ impl Authentic for Provider {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.name),
             MacField::Text(&self.name_key),
             MacField::Text(&self.kind),
@@ -42,7 +44,12 @@ impl Authentic for Provider {
             MacField::Int(self.created_at),
             MacField::Int(self.updated_at),
             MacField::Int(self.version),
-        ]
+        ];
+        // The column came later: rows from before it carry a MAC without it.
+        if !self.limits.is_empty() {
+            fields.push(MacField::Text(&self.limits));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -66,7 +73,7 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Provider>, Sto
         fetch_optional,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers WHERE id = $1",
         id
     )?;
@@ -83,7 +90,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resul
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column,
                 ["$3", "$4"],
@@ -129,7 +136,7 @@ pub async fn list_with_models(
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE (name_key LIKE $2 ESCAPE '\\' OR EXISTS (SELECT 1 FROM models \
                  WHERE models.provider_id = providers.id AND models.name_key LIKE $2 ESCAPE '\\'))",
                 $column,
@@ -174,7 +181,7 @@ pub async fn all(db: &mut impl Handle) -> Result<Vec<Provider>, StoreError> {
         fetch_all,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers"
     )?;
     Ok(untouched(db.keyring(), rows))
@@ -188,13 +195,14 @@ pub async fn insert(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let mac = stamp(tx.keyring(), provider);
     execute!(
         tx,
-        "INSERT INTO providers (id, name, name_key, kind, base_url, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO providers (id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, \
+         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         provider.id.as_str(),
         provider.name.as_str(),
         provider.name_key.as_str(),
         provider.kind.as_str(),
         provider.base_url.as_str(),
+        provider.limits.as_str(),
         provider.created_by_id.as_str(),
         provider.created_by_name.as_str(),
         provider.created_at,
@@ -213,12 +221,13 @@ pub async fn update(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let mac = stamp(tx.keyring(), provider);
     let touched = execute!(
         tx,
-        "UPDATE providers SET name = $1, name_key = $2, kind = $3, base_url = $4, updated_at = $5, version = $6, \
-         mac = $7 WHERE id = $8 AND version = $9",
+        "UPDATE providers SET name = $1, name_key = $2, kind = $3, base_url = $4, limits = $5, updated_at = $6, \
+         version = $7, mac = $8 WHERE id = $9 AND version = $10",
         provider.name.as_str(),
         provider.name_key.as_str(),
         provider.kind.as_str(),
         provider.base_url.as_str(),
+        provider.limits.as_str(),
         provider.updated_at,
         provider.version,
         mac,

@@ -24,7 +24,7 @@ use super::{
     shell::{Flash, Nav, Shell},
 };
 use crate::{
-    domain::{models, provider_cards, providers},
+    domain::{links::KeyShare, models, provider_cards, providers},
     error::{Code, Error},
 };
 
@@ -295,4 +295,23 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
 /// Back to the list, which says what was done.
 fn done(what: Flash) -> axum::response::Response {
     Redirect::to(&format!("{LIST}?done={}", what.code())).into_response()
+}
+
+/// The heaviest of the linked keys, which a form picks; empty where there is none.
+fn first_key(keys: &[KeyShare]) -> &str {
+    keys.first().map_or("", |key| key.general_key_id.as_str())
+}
+
+/// What a form's choice makes of the linked keys: the first one is replaced, further ones stay, and none unlinks all.
+fn chosen_keys(mut linked: Vec<KeyShare>, chosen: Option<String>) -> Option<Vec<KeyShare>> {
+    let Some(chosen) = chosen else { return Some(Vec::new()) };
+    if first_key(&linked) == chosen {
+        return None;
+    }
+    linked.retain(|key| key.general_key_id != chosen);
+    match linked.first_mut() {
+        Some(first) => first.general_key_id = chosen,
+        None => linked.push(KeyShare::whole(chosen)),
+    }
+    Some(linked)
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{extract::State as AxumState, http::StatusCode};
 use serde::Deserialize;
 
-use super::{done, provider::value_again};
+use super::{chosen_keys, done, first_key, provider::value_again};
 use crate::{
     console::{
         Answer, State,
@@ -19,6 +19,7 @@ use crate::{
     },
     domain::{
         general_keys,
+        links::KeyShare,
         models::{self, Edit, NewModel},
         provider_cards,
     },
@@ -90,7 +91,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         name: fields.name.clone(),
         provider_id: fields.provider_id.clone(),
         upstream_model: forms::typed(&fields.upstream_model),
-        general_key_id: forms::typed(&fields.general_key_id),
+        keys: KeyShare::only(forms::typed(&fields.general_key_id)),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::create(&state.core, session.actor(), new, Some(&once)).await {
@@ -112,7 +113,7 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: model.name,
         provider_id: model.provider_id,
         upstream_model: model.upstream_model,
-        general_key_id: view.general_key_id.unwrap_or_default(),
+        general_key_id: first_key(&view.keys).to_owned(),
         version: model.version.to_string(),
         ..Fields::default()
     };
@@ -127,7 +128,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: Some(fields.name.clone()),
         provider_id: Some(fields.provider_id.clone()),
         upstream_model: Some(forms::typed(&fields.upstream_model)),
-        general_key_id: Some(forms::typed(&fields.general_key_id)),
+        keys: chosen_keys(models::get(&state.core, &id).await?.keys, forms::typed(&fields.general_key_id)),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -197,11 +198,7 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &model.name, &fields.name),
             ConflictField::new("Provider", provider_name(&model.provider_id), provider_name(&fields.provider_id)),
             ConflictField::new("Upstream model", &model.upstream_model, &fields.upstream_model),
-            ConflictField::new(
-                "General key",
-                key_name(view.general_key_id.as_deref().unwrap_or_default()),
-                key_name(&fields.general_key_id),
-            ),
+            ConflictField::new("General key", key_name(first_key(&view.keys)), key_name(&fields.general_key_id)),
         ],
         typed: vec![
             ("name", &fields.name),

@@ -6,7 +6,7 @@ use llm::Kind;
 use serde::Deserialize;
 use store::general_keys::GeneralKey;
 
-use super::done;
+use super::{chosen_keys, done, first_key};
 use crate::{
     console::{
         Answer, State,
@@ -20,6 +20,7 @@ use crate::{
     },
     domain::{
         general_keys,
+        links::KeyShare,
         providers::{self, Edit, NewProvider},
     },
     error::Code,
@@ -99,8 +100,9 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         name: fields.name.clone(),
         kind: fields.kind.clone(),
         base_url: forms::typed(&fields.base_url),
-        general_key_id: forms::typed(&fields.general_key_id),
+        keys: KeyShare::only(forms::typed(&fields.general_key_id)),
         general_key_value: forms::typed(&fields.general_key_value),
+        ..NewProvider::default()
     };
     match providers::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(_) => Ok(done(Flash::ProviderCreated)),
@@ -121,7 +123,7 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: provider.name,
         kind: provider.kind,
         base_url: provider.base_url,
-        general_key_id: view.general_key_id.unwrap_or_default(),
+        general_key_id: first_key(&view.keys).to_owned(),
         version: provider.version.to_string(),
         ..Fields::default()
     };
@@ -136,7 +138,8 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: Some(fields.name.clone()),
         kind: Some(fields.kind.clone()),
         base_url: Some(forms::typed(&fields.base_url)),
-        general_key_id: Some(forms::typed(&fields.general_key_id)),
+        keys: chosen_keys(providers::get(&state.core, &id).await?.keys, forms::typed(&fields.general_key_id)),
+        limits: None,
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match providers::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -214,11 +217,7 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &provider.name, &fields.name),
             ConflictField::new("Kind", label_of(&provider.kind), label_of(&fields.kind)),
             ConflictField::new("Base URL", &provider.base_url, &fields.base_url),
-            ConflictField::new(
-                "General key",
-                name_of(view.general_key_id.as_deref().unwrap_or_default()),
-                name_of(&fields.general_key_id),
-            ),
+            ConflictField::new("General key", name_of(first_key(&view.keys)), name_of(&fields.general_key_id)),
         ],
         typed: vec![
             ("name", &fields.name),

@@ -23,6 +23,7 @@ use crate::{
     domain::{
         general_keys::{self, Edit},
         idempotency::Outcome,
+        links::KeyShare,
         provider_cards, providers,
     },
     error::{Code, Error, Result},
@@ -130,7 +131,7 @@ async fn linked_or_told(state: &State, session: &Session, id: &str, fields: Fiel
 
 async fn link(state: &State, session: &Session, id: &str, fields: &Fields) -> Result<()> {
     let to_key = |general_key_value: Option<String>| providers::Edit {
-        general_key_id: Some(Some(id.to_owned())),
+        keys: Some(vec![KeyShare::whole(id.to_owned())]),
         general_key_value,
         ..providers::Edit::default()
     };

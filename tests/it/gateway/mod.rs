@@ -2,9 +2,11 @@
 
 mod body;
 mod credentials;
+mod fail_over;
 mod headers;
 mod models;
 mod provider_failures;
+mod provider_limits;
 mod provider_route;
 mod routes;
 mod stream;

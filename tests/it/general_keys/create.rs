@@ -20,7 +20,17 @@ async fn answers_with_the_mask_and_never_the_value() {
     assert!(created.header("etag").is_some());
     assert_fields(
         &key,
-        &["id", "name", "masked_value", "linked_to", "created_at", "updated_at", "created_by", "last_used_at"],
+        &[
+            "id",
+            "name",
+            "masked_value",
+            "linked_to",
+            "created_at",
+            "updated_at",
+            "created_by",
+            "last_used_at",
+            "health",
+        ],
     );
     assert_eq!(key["name"], "MY_API");
     assert_eq!(key["masked_value"], "sk-******xyz");
