@@ -65,7 +65,7 @@ pub async fn handle(
         Err(error) => return failure(error, wire, request_id),
     };
     let answered = if claim == Claim::Models {
-        models::list(&gateway.core, &request)
+        models::list(&gateway.core, request.uri().path(), wire)
     } else {
         match prepare(gateway, claim, request, &key).await {
             Ok(forward) => forward.send().await,

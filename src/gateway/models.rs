@@ -1,37 +1,30 @@
 //! The lists of models, in the shape of the wire format that asks.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Response, header};
+use llm::WireFormat;
 use serde_json::{Value, json};
 
-use super::GatewayBody;
+use super::{GatewayBody, route::MODEL_LISTS};
 use crate::{
     domain::{Core, catalog::ModelEntry, clock::rfc3339},
     error::{Code, Error, Result},
 };
 
-/// Answers `GET /v1/models`, `GET /v1/models/{name}` and their Gemini twins under `/v1beta`.
+/// Answers `GET /v1/models`, `GET /v1/models/{name}` and their twins in the other wire formats, in the shape of `wire`.
 ///
 /// # Errors
 /// [`Code::ModelNotFound`]; [`Code::StorageUnavailable`].
-pub fn list<B>(core: &Core, request: &Request<B>) -> Result<Response<GatewayBody>> {
-    let path = request.uri().path();
-    let shape = if path.starts_with("/v1beta") {
-        Shape::Gemini
-    } else if request.headers().contains_key("anthropic-version") {
-        Shape::Anthropic
-    } else {
-        Shape::OpenAi
-    };
-    let below = path.strip_prefix("/v1beta/models").or_else(|| path.strip_prefix("/v1/models"));
+pub fn list(core: &Core, path: &str, wire: WireFormat) -> Result<Response<GatewayBody>> {
+    let below = MODEL_LISTS.iter().find_map(|list| path.strip_prefix(list));
     let name = below.unwrap_or_default().trim_start_matches('/');
     let catalog = core.catalog();
     let body = if name.is_empty() {
-        shape.list(catalog.models()?.map(|model| shape.model(model)).collect())
+        list_of(wire, catalog.models()?.map(|model| entry(wire, model)).collect())
     } else {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         let model = catalog.models()?.find(|model| *model.name == *name);
-        shape.model(model.ok_or_else(|| Error::new(Code::ModelNotFound, format!("there is no model {name:?}")))?)
+        entry(wire, model.ok_or_else(|| Error::new(Code::ModelNotFound, format!("there is no model {name:?}")))?)
     };
     let mut response = Response::new(GatewayBody::full(Bytes::from(body.to_string())));
     let headers = response.headers_mut();
@@ -40,44 +33,35 @@ pub fn list<B>(core: &Core, request: &Request<B>) -> Result<Response<GatewayBody
     Ok(response)
 }
 
-#[derive(Clone, Copy)]
-enum Shape {
-    OpenAi,
-    Anthropic,
-    Gemini,
+fn entry(wire: WireFormat, model: &ModelEntry) -> Value {
+    match wire {
+        WireFormat::OpenAi | WireFormat::Azure => json!({
+            "id": &*model.name,
+            "object": "model",
+            "created": model.created_at / 1000,
+            "owned_by": model.provider.name,
+        }),
+        WireFormat::Anthropic => json!({
+            "type": "model",
+            "id": &*model.name,
+            "display_name": &*model.name,
+            "created_at": rfc3339(model.created_at),
+        }),
+        WireFormat::Gemini => json!({
+            "name": format!("models/{}", model.name),
+            "displayName": &*model.name,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens", "embedContent"],
+        }),
+    }
 }
 
-impl Shape {
-    fn model(self, model: &ModelEntry) -> Value {
-        match self {
-            Shape::OpenAi => json!({
-                "id": &*model.name,
-                "object": "model",
-                "created": model.created_at / 1000,
-                "owned_by": model.provider.name,
-            }),
-            Shape::Anthropic => json!({
-                "type": "model",
-                "id": &*model.name,
-                "display_name": &*model.name,
-                "created_at": rfc3339(model.created_at),
-            }),
-            Shape::Gemini => json!({
-                "name": format!("models/{}", model.name),
-                "displayName": &*model.name,
-                "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens", "embedContent"],
-            }),
+fn list_of(wire: WireFormat, models: Vec<Value>) -> Value {
+    match wire {
+        WireFormat::OpenAi | WireFormat::Azure => json!({ "object": "list", "data": models }),
+        WireFormat::Anthropic => {
+            let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+            json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
         }
-    }
-
-    fn list(self, models: Vec<Value>) -> Value {
-        match self {
-            Shape::OpenAi => json!({ "object": "list", "data": models }),
-            Shape::Anthropic => {
-                let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
-                json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
-            }
-            Shape::Gemini => json!({ "models": models }),
-        }
+        WireFormat::Gemini => json!({ "models": models }),
     }
 }

@@ -25,7 +25,7 @@ pub enum Claim {
     OpenAi,
     /// Anthropic's messages; the body's `model` chooses.
     Anthropic,
-    /// Gemini's; the path's model chooses.
+    /// Gemini's, under `/v1beta` or `/v1`; the path's model chooses.
     Gemini,
     /// Azure's deployments; the path's model chooses.
     Azure,
@@ -33,17 +33,19 @@ pub enum Claim {
     Provider,
 }
 
+/// Where the wire formats have their lists of models: OpenAI, Anthropic and Gemini; Gemini's beta; Azure.
+pub const MODEL_LISTS: [&str; 3] = ["/v1/models", "/v1beta/models", "/openai/models"];
+
 /// Whether the gateway answers this path.
 pub fn claim(method: &Method, path: &str) -> Option<Claim> {
-    let is_get = method == Method::GET;
     if path == "/v1/messages" || path == "/v1/messages/count_tokens" {
         Some(Claim::Anthropic)
-    } else if is_get && (is_or_below(path, "/v1/models") || is_or_below(path, "/v1beta/models")) {
+    } else if method == Method::GET && MODEL_LISTS.iter().any(|list| is_or_below(path, list)) {
         Some(Claim::Models)
+    } else if path.starts_with("/v1beta/models/") || (method == Method::POST && path.starts_with("/v1/models/")) {
+        Some(Claim::Gemini)
     } else if path.starts_with("/v1/") {
         Some(Claim::OpenAi)
-    } else if path.starts_with("/v1beta/models/") {
-        Some(Claim::Gemini)
     } else if path.starts_with("/openai/deployments/") {
         Some(Claim::Azure)
     } else if path.starts_with("/providers/") {
@@ -57,17 +59,22 @@ fn is_or_below(path: &str, base: &str) -> bool {
     path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The wire format that errors of ours are told in.
+/// The wire format that errors of ours, and lists of models, are told in.
 pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
+    let path = request.uri().path();
+    let has = |name| request.headers().contains_key(name);
     match claim {
+        Claim::OpenAi => WireFormat::OpenAi,
         Claim::Anthropic => WireFormat::Anthropic,
         Claim::Gemini => WireFormat::Gemini,
         Claim::Azure => WireFormat::Azure,
-        Claim::Models if request.headers().contains_key("anthropic-version") => WireFormat::Anthropic,
-        Claim::Models if request.uri().path().starts_with("/v1beta") => WireFormat::Gemini,
-        Claim::Provider if request.headers().contains_key("anthropic-version") => WireFormat::Anthropic,
-        Claim::Provider if request.uri().path().contains("/v1beta/models") => WireFormat::Gemini,
-        Claim::Models | Claim::OpenAi | Claim::Provider => WireFormat::OpenAi,
+        Claim::Models if path.starts_with("/openai/") => WireFormat::Azure,
+        Claim::Models if path.starts_with("/v1beta/") => WireFormat::Gemini,
+        Claim::Models | Claim::Provider if has("anthropic-version") => WireFormat::Anthropic,
+        // Google's clients send it with every call; the path alone may be one of OpenAI's too.
+        Claim::Models | Claim::Provider if has("x-goog-api-client") => WireFormat::Gemini,
+        Claim::Provider if path.contains("/v1beta/models") => WireFormat::Gemini,
+        Claim::Models | Claim::Provider => WireFormat::OpenAi,
     }
 }
 
@@ -117,7 +124,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<P
     match claim {
         Claim::OpenAi => openai(core, head, held),
         Claim::Anthropic => anthropic(core, head, held),
-        Claim::Gemini => gemini(core, head),
+        Claim::Gemini => gemini(core, head, held),
         Claim::Azure => azure(core, head, held),
         Claim::Provider => provider(core, head, held),
         Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
@@ -165,22 +172,24 @@ fn anthropic(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
-fn gemini(core: &Core, head: &Parts) -> Result<Plan> {
-    let rest = &head.uri.path()["/v1beta/models/".len()..];
+fn gemini(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    let malformed = || Error::new(Code::RouteNotAllowed, "a Gemini call has the form /v1beta/models/MODEL:METHOD");
+    let (version, call) = head.uri.path()[1..].split_once("/models/").ok_or_else(malformed)?;
     // Model names may hold colons themselves, so the method is what stands behind the last one.
-    let (model, method) = rest
-        .rsplit_once(':')
-        .ok_or_else(|| Error::new(Code::RouteNotAllowed, "a Gemini call has the form /v1beta/models/MODEL:METHOD"))?;
-    let route = core.catalog().resolve(&decoded(model)?)?;
+    let (model, method) = call.rsplit_once(':').ok_or_else(malformed)?;
+    let model = decoded(model)?;
+    let route = core.catalog().resolve(&model)?;
     speaks(&route, WireFormat::Gemini)?;
-    let path = format!("v1beta/models/{}:{method}", encoded(&route.upstream_model));
+    let path = format!("{version}/models/{}:{method}", encoded(&route.upstream_model));
     allowed(route.provider.kind, head, &path)?;
+    let differs = route.upstream_model != *model;
+    let body = differs.then(|| llm::rename_gemini_model(&held.bytes, &model, &route.upstream_model)).flatten();
     finish(route, |target| Wired {
         auth: Auth::XGoogApiKey,
         wire: WireFormat::Gemini,
         path: with_query(format!("{}/{path}", target.base_path), head),
         drop_usage_chunk: false,
-        body: None,
+        body,
     })
 }
 
@@ -189,18 +198,23 @@ fn azure(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     let (model, operation) = rest
         .split_once('/')
         .ok_or_else(|| Error::new(Code::RouteNotAllowed, "an Azure call has the form /openai/deployments/MODEL/…"))?;
-    let route = core.catalog().resolve(&decoded(model)?)?;
+    let model = decoded(model)?;
+    let route = core.catalog().resolve(&model)?;
     speaks(&route, WireFormat::Azure)?;
     let path = format!("openai/deployments/{}/{operation}", encoded(&route.upstream_model));
     allowed(route.provider.kind, head, &path)?;
     let body = json_body(head, held)?;
-    let usage = body.as_ref().is_some_and(|body| body.stream);
+    let usage = operation.ends_with("completions") && body.as_ref().is_some_and(|body| body.stream);
+    // Azure goes by the path; its client repeats the path's model in the body.
+    let repeated = body.as_ref().is_some_and(|body| body.model.as_ref().is_some_and(|named| named.value == model));
+    let renamed = repeated.then_some(route.upstream_model.as_str());
+    let rewritten = body.as_ref().and_then(|body| body.rewrite(renamed, usage));
     finish(route, |target| Wired {
         auth: Auth::ApiKey,
         wire: WireFormat::Azure,
         path: with_query(format!("{}/{path}", target.base_path), head),
         drop_usage_chunk: usage && !body.as_ref().is_some_and(llm::Body::asked_for_usage),
-        body: body.as_ref().and_then(|body| body.rewrite(None, usage)),
+        body: rewritten,
     })
 }
 

@@ -1,6 +1,6 @@
 """Drives Keyward with the official `openai` package, as a user would, and prints what it saw as one JSON object.
 
-Run by tests/it/story.rs; the address and the agent key come in the client's own environment variables.
+Run by tests/it/clients.rs; the address and the agent key come in the client's own environment variables.
 """
 
 import json
@@ -35,7 +35,6 @@ def error_of(call):
 answer = chat(client)
 streamed, uncalled_for_usage = stream()
 _, usage = stream(stream_options={"include_usage": True})
-embedding = client.embeddings.create(model=MODEL, input="hello", encoding_format="float")
 
 seen = {
     "chat": answer.choices[0].message.content,
@@ -43,7 +42,7 @@ seen = {
     "stream": streamed,
     "stream_has_usage": bool(uncalled_for_usage),
     "stream_with_usage_tokens": usage[0].total_tokens,
-    "embedding": embedding.data[0].embedding,
+    "embedding": list(client.embeddings.create(model=MODEL, input="hello").data[0].embedding),
     "models": [model.id for model in client.models.list()],
     "chat_at_provider_route": chat(
         client.with_options(base_url=os.environ["KEYWARD_TEST_PROVIDER_BASE_URL"])

@@ -8,6 +8,7 @@ mod harness;
 
 mod agent_keys;
 mod audit_events;
+mod clients;
 mod documents;
 mod etags;
 mod gateway;

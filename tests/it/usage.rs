@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Api, FakeProvider, Reply, TestServer, World, eventually};
 
 /// The row of that group once it counts that many requests.
-async fn row(api: &Api, group: &str, key: &str, requests: u64) -> Value {
+pub async fn row(api: &Api, group: &str, key: &str, requests: u64) -> Value {
     eventually("the usage", async || {
         let usage = api.get(&format!("/usage?group_by={group}")).await.expect(200).json();
         let rows = usage["items"].as_array().unwrap().clone();

@@ -36,7 +36,7 @@ fn is_installed(package: &str) -> bool {
     state.is_ok_and(|state| state.stdout == b"installed")
 }
 
-/// The official clients, in an environment of their own under `target/`.
+/// The official clients for Python, in an environment of their own under `target/`.
 pub fn python_clients() -> Result<(), String> {
     let folder = shell::root().join("target/clients-venv");
     let wanted = shell::root().join("tests/clients/requirements.txt");
@@ -54,19 +54,29 @@ pub fn python_clients() -> Result<(), String> {
     fs::write(&installed, wanted_text).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
-/// What drives the browser, from the npm registry, beside its tests.
+/// The official client for Node.
+pub fn node_clients() -> Result<(), String> {
+    node_packages("tests/clients", "the client for Node")
+}
+
+/// What drives the browser.
 pub fn browser_clients() -> Result<(), String> {
+    node_packages("tests/browser", "the browser's driver")
+}
+
+/// What the lock file in `folder` says, from the npm registry, into the folder itself.
+fn node_packages(folder: &str, what: &str) -> Result<(), String> {
     if !shell::succeeds("npm", &["--version"]) {
         debian(&["nodejs", "npm"])?;
     }
-    let folder = shell::root().join("tests/browser");
+    let folder = shell::root().join(folder);
     let lock = folder.join("package-lock.json");
     let wanted = fs::read_to_string(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
     let installed = folder.join("node_modules/installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return Ok(());
     }
-    println!("installing the browser's driver");
+    println!("installing {what}");
     let prefix = folder.to_string_lossy().into_owned();
     shell::run(shell::command("npm", &["ci", "--silent", "--prefix", &prefix]))?;
     fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))

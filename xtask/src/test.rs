@@ -9,6 +9,7 @@ use crate::{install, shell};
 pub fn run() -> Result<(), String> {
     install::debian(&install::FOR_TESTS)?;
     install::python_clients()?;
+    install::node_clients()?;
     install::browser_clients()?;
     shell::step("cargo", &["fmt", "--all", "--check"])?;
     shell::step("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;

@@ -1,7 +1,11 @@
 //! The body of a request: which model it asks for and whether it streams, without building anything.
 
+mod gemini;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+pub use gemini::rename_gemini_model;
 
 use crate::json::{Cursor, Fault, MAX_DEPTH, push_quoted, unescape};
 

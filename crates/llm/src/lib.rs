@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | what is particular about this kind of provider? | [`Kind`], with [`Auth`] and [`KeyCheck`] |
 //! | is this path inference, or a list of models? | [`inference_route`], [`openai_route`], [`route_wire`] |
-//! | which model does this body ask for, and does it stream? | [`scan`], which gives a [`Body`] |
+//! | which model does this body ask for, and does it stream? | [`scan`], which gives a [`Body`]; [`rename_gemini_model`] |
 //! | how many tokens did the answer take? | [`Usage::from_response`]; [`StreamReader`] while it streams by |
 //! | what does an error look like here, and does it mean the key is bad? | [`WireFormat::error_body`], [`refuses_key`], [`error_message`] |
 //!
@@ -25,7 +25,7 @@ mod stream;
 mod usage;
 mod wire;
 
-pub use body::{Body, BodyError, Field, scan};
+pub use body::{Body, BodyError, Field, rename_gemini_model, scan};
 pub use kind::{Auth, KeyCheck, Kind, PathFrom};
 pub use routes::{inference_route, openai_route, route_wire};
 pub use sse::{EventSplitter, MAX_TAIL};

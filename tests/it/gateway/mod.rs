@@ -5,6 +5,7 @@ mod credentials;
 mod fail_over;
 mod headers;
 mod models;
+mod native;
 mod provider_failures;
 mod provider_limits;
 mod provider_route;

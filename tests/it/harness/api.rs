@@ -80,6 +80,12 @@ impl Api {
         self.post("/providers", body).await.expect(201).json()
     }
 
+    /// A new model that its provider knows by another name.
+    pub async fn renamed_model(&self, name: &str, upstream_model: &str, provider: &Value) -> Value {
+        let body = json!({ "name": name, "provider_id": provider["id"], "upstream_model": upstream_model });
+        self.post("/models", body).await.expect(201).json()
+    }
+
     /// A new model of that provider.
     pub async fn model(&self, name: &str, provider: &Value) -> Value {
         self.post("/models", json!({ "name": name, "provider_id": provider["id"] })).await.expect(201).json()

@@ -1,4 +1,8 @@
-//! A provider that speaks OpenAI's wire format, writes down what it was sent, and misbehaves when told to.
+//! A provider that speaks every wire format, writes down what it was sent, and misbehaves when told to.
+
+mod anthropic;
+mod gemini;
+mod openai;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -279,56 +283,20 @@ impl http_body::Body for StagedBody {
     }
 }
 
-/// The wire format.
+/// What a provider of the wire format that the path belongs to would say.
 fn properly(call: &Call) -> Exact {
-    let body: Value = serde_json::from_slice(&call.body).unwrap_or(Value::Null);
     let path = call.path.split('?').next().unwrap_or_default();
-    let model = &body["model"];
-    let usage = json!({ "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21 });
-    if path.ends_with("/models") {
-        return plain(
-            json!({ "object": "list", "data": [{ "id": "small", "object": "model", "created": 1, "owned_by": "fake" }] }),
-        );
-    }
-    if path.ends_with("/embeddings") {
-        let item = json!({ "object": "embedding", "index": 0, "embedding": [0.25, -0.5] });
-        let usage = json!({ "prompt_tokens": 5, "total_tokens": 5 });
-        return plain(json!({ "object": "list", "model": model, "data": [item], "usage": usage }));
-    }
-    if path.ends_with("/chat/completions") && body["stream"] == true {
-        return Exact::new(200, &[("content-type", "text/event-stream")], &chat_events(&body).concat());
-    }
-    if path.ends_with("/chat/completions") {
-        let message = json!({ "role": "assistant", "content": "Hello there" });
-        let choice = json!({ "index": 0, "message": message, "finish_reason": "stop" });
-        let answer = json!({ "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage });
-        return plain(answer);
-    }
-    plain(json!({ "object": "whatever", "path": path, "model": model, "usage": usage }))
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or(Value::Null);
+    anthropic::answer(path, &body)
+        .or_else(|| gemini::answer(path, &body))
+        .or_else(|| openai::answer(path, &body))
+        .unwrap_or_else(|| openai::whatever(path, &body))
 }
 
-/// A chat's stream, with the chunk of usage only where it was asked for.
-fn chat_events(body: &Value) -> Vec<String> {
-    let chunk = |choices: Value, usage: Value| {
-        let mut chunk = json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"], "choices": choices });
-        if body["stream_options"]["include_usage"] == true {
-            chunk["usage"] = usage;
-        }
-        format!("data: {chunk}\n\n")
-    };
-    let part = |delta: Value, finish: Value| json!([{ "index": 0, "delta": delta, "finish_reason": finish }]);
-    let mut events = vec![
-        chunk(part(json!({ "role": "assistant", "content": "Hello" }), Value::Null), Value::Null),
-        chunk(part(json!({ "content": " there" }), Value::Null), Value::Null),
-        chunk(part(json!({}), json!("stop")), Value::Null),
-    ];
-    if body["stream_options"]["include_usage"] == true {
-        events.push(chunk(json!([]), json!({ "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21 })));
-    }
-    events.push("data: [DONE]\n\n".to_owned());
-    events
-}
-
-fn plain(body: Value) -> Exact {
+fn plain(body: &Value) -> Exact {
     Exact::new(200, &[("content-type", "application/json")], &body.to_string())
+}
+
+fn events(events: &[String]) -> Exact {
+    Exact::new(200, &[("content-type", "text/event-stream")], &events.concat())
 }

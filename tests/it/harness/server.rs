@@ -53,6 +53,11 @@ impl TestServer {
         World::build(self, provider).await
     }
 
+    /// The same with a provider of that kind, whose base URL has no path and which knows the model by another name.
+    pub async fn with_linked_model_of_kind(&self, kind: &str, provider: &FakeProvider) -> World {
+        World::of_kind(self, kind, provider).await
+    }
+
     /// Where it answers.
     pub fn url(&self) -> String {
         self.home.url()

@@ -27,12 +27,27 @@ impl World {
     /// The name of the model.
     pub const MODEL: &str = "small";
 
+    /// Its name at the provider, in a world of a kind.
+    pub const UPSTREAM_MODEL: &str = "vendor-small";
+
+    pub(super) async fn of_kind(server: &TestServer, kind: &str, upstream: &FakeProvider) -> Self {
+        let api = server.api();
+        let general_key = api.general_key("MY_API", Self::VALUE).await;
+        let provider = api.provider("fake", kind, &upstream.origin(), &general_key).await;
+        let model = api.renamed_model(Self::MODEL, Self::UPSTREAM_MODEL, &provider).await;
+        Self::inhabited(server, general_key, provider, model).await
+    }
+
     pub(super) async fn build(server: &TestServer, upstream: &FakeProvider) -> Self {
         let api = server.api();
         let general_key = api.general_key("MY_API", Self::VALUE).await;
         let provider = api.provider("fake", "openai-compatible", &upstream.base_url(), &general_key).await;
         let model = api.model(Self::MODEL, &provider).await;
-        let agent_key = api.agent_key("ABC-Key").await;
+        Self::inhabited(server, general_key, provider, model).await
+    }
+
+    async fn inhabited(server: &TestServer, general_key: Value, provider: Value, model: Value) -> Self {
+        let agent_key = server.api().agent_key("ABC-Key").await;
         let agent = server.agent(agent_key["secret"].as_str().expect("the answer to create has the secret"));
         Self { value: Self::VALUE, general_key, provider, model, agent_key, agent }
     }
