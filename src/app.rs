@@ -81,6 +81,7 @@ impl App {
                 gateway,
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
+                max_connections: listen::max_connections(cores),
                 stop: stop.clone(),
                 ids: Arc::clone(&ids),
             };

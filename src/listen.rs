@@ -15,7 +15,7 @@ use std::{
 };
 
 use axum::Router;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -29,18 +29,23 @@ use tower::ServiceExt;
 use crate::{
     gateway::{self, Gateway, GatewayBody},
     metrics::Metrics,
-    request::{Peer, RequestId},
+    request::{Peer, RequestId, check_unambiguous},
+    timely::Timely,
     verify,
 };
 
 /// How long open calls may go on once Keyward is told to stop.
 const GRACE: Duration = Duration::from_secs(9);
 /// How long a caller may take to send the head of its next request on an open connection.
-const HEAD_PATIENCE: Duration = Duration::from_secs(120);
+///
+/// It bounds idle connections as well, so it is above the keep-alive of common clients and proxies (60 and 75 s).
+const HEAD_PATIENCE: Duration = Duration::from_secs(80);
+/// How long a caller may take for the whole body of a request to console or management API.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a caller may take to say anything on a new connection.
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
-/// The most connections of a core at once; more are closed as they come.
-const MAX_CONNECTIONS: usize = 16_384;
+/// Files that are not connections of callers: the database, the log, listeners.
+const OTHER_FILES: u64 = 128;
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// How many connections may wait to be accepted, for each core.
@@ -78,10 +83,19 @@ pub struct Core {
     pub control: Router,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The most connections at once; more are closed as they come.
+    pub max_connections: usize,
     /// Ends it.
     pub stop: CancellationToken,
     /// Makes ids of requests.
     pub ids: Arc<RequestIds>,
+}
+
+/// How many connections each of `cores` may have at once: a call takes one from its caller and one to its provider.
+pub fn max_connections(cores: usize) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    let each = files.saturating_sub(OTHER_FILES) / 2 / cores.max(1) as u64;
+    usize::try_from(each).unwrap_or(usize::MAX).max(16)
 }
 
 /// Starts a core's thread. It ends after `stop`, when its calls have, or after 9 seconds.
@@ -111,7 +125,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
         tokio::select! {
             () = core.stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if calls.len() >= MAX_CONNECTIONS => drop(stream),
+                Ok((stream, _)) if calls.len() >= core.max_connections => drop(stream),
                 Ok((stream, peer)) => {
                     calls.spawn(serve(core.clone(), stream, peer));
                 }
@@ -189,6 +203,13 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Response<GatewayBody> {
     let request_id = core.ids.next();
     let path = request.uri().path();
+    if let Err(refusal) = check_unambiguous(request.headers()) {
+        let mut response = Response::new(GatewayBody::full(format!("{refusal}; send it once\n").into()));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        // What follows on this connection might be another part of the same trick.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     if let Some(claim) = gateway::claim(request.method(), path) {
         let response = gateway::handle(&core.gateway, claim, request, &request_id).await;
         core.metrics.answered(response.status());
@@ -210,7 +231,7 @@ async fn control(
     request_id: String,
 ) -> Response<GatewayBody> {
     let router = core.control.clone();
-    let mut request = request.map(axum::body::Body::new);
+    let mut request = request.map(|body| axum::body::Body::new(Timely::new(body, BODY_PATIENCE)));
     request.extensions_mut().insert(Peer(peer));
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let task = core.gateway.core.control.spawn(router.oneshot(request));

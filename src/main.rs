@@ -30,6 +30,7 @@ mod gateway;
 mod listen;
 mod metrics;
 mod request;
+mod timely;
 mod verify;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr};
 
 use axum::extract::{FromRequestParts, Request};
-use http::{Extensions, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, header, request::Parts};
 
 use crate::{config::WebConfig, domain::sessions::Caller};
 
@@ -34,6 +34,30 @@ impl<S: Sync> FromRequestParts<S> for From {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<From, Infallible> {
         Ok(From(caller(&parts.extensions)))
+    }
+}
+
+/// Refuses what two servers in a row could read as two different requests, or as one for somebody else: more than one
+/// `Host`, `Origin` or `Sec-Fetch-Site`, and any transfer coding but `chunked` alone.
+///
+/// # Errors
+/// What is wrong, in words for whoever sent it.
+pub fn check_unambiguous(headers: &HeaderMap) -> Result<(), &'static str> {
+    const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    for (name, refusal) in [
+        (header::HOST, "the request has more than one Host"),
+        (header::ORIGIN, "the request has more than one Origin"),
+        (SEC_FETCH_SITE, "the request has more than one Sec-Fetch-Site"),
+    ] {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(refusal);
+        }
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err("the request has a transfer coding other than chunked"),
     }
 }
 

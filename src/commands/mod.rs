@@ -88,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let demo = matches!(cli.command, Some(Command::Serve { demo: true }));
     start_log(&source, demo)?;
     protect_memory();
+    take_all_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -142,6 +143,15 @@ fn protect_memory() {
     }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the process cannot be made undumpable");
+    }
+}
+
+/// As many open files as this process may have: each call takes two, and shells hand out few.
+fn take_all_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the number of open files cannot be raised");
     }
 }
 

@@ -326,6 +326,7 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
             let Some((key, ends_at)) = find(&owner.store, &sha256).await? else { return Ok(None) };
             let id: Arc<str> = key.id.as_str().into();
             let filled = owner.keys.fill(sha256, &id, generation, |revocation| CachedKey {
+                held: Default::default(),
                 used: Arc::new(UseMark::new(Arc::clone(&id))),
                 id: Arc::clone(&id),
                 name: key.name,

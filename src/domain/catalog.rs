@@ -12,6 +12,7 @@ use super::{
     key_cache::UseMark,
     key_health::KeyHealth,
     key_set::KeySet,
+    links::{self, KeyShare},
     provider_limits::{DEFAULT_CALLS_IN_FLIGHT, ProviderLimits, Traffic},
 };
 use crate::{
@@ -96,12 +97,23 @@ pub struct Catalog {
     models: HashMap<Arc<str>, ModelEntry>,
     providers: HashMap<String, Arc<ProviderEntry>>,
     listed: Vec<Arc<str>>,
+    /// Names that agents must not reach by another way, and why: what they stand for was changed outside Keyward.
+    damaged: HashMap<String, String>,
+    /// Whether some model was changed, whose true name nobody knows.
+    has_damaged_models: bool,
 }
 
 impl Catalog {
     /// The catalog before it was read.
     pub fn unread() -> Catalog {
-        Catalog { read: false, models: HashMap::new(), providers: HashMap::new(), listed: Vec::new() }
+        Catalog {
+            read: false,
+            models: HashMap::new(),
+            providers: HashMap::new(),
+            listed: Vec::new(),
+            damaged: HashMap::new(),
+            has_damaged_models: false,
+        }
     }
 
     /// Whether it can be decided from.
@@ -124,6 +136,16 @@ impl Catalog {
                 upstream_model: entry.upstream_model.clone(),
                 is_known: true,
             });
+        }
+        if let Some(why) = self.damaged.get(model) {
+            return Err(damaged(why));
+        }
+        if let Some((provider, upstream)) = model.split_once('/')
+            && self.has_damaged_models
+            && !upstream.is_empty()
+        {
+            let why = format!("a model that was changed outside Keyward may have been named {provider}/…");
+            return Err(damaged(&why));
         }
         if let Some((provider, upstream)) = model.split_once('/')
             && let (Some(provider), false) = (self.providers.get(provider), upstream.is_empty())
@@ -152,6 +174,9 @@ impl Catalog {
     /// [`Code::ProviderNotFound`]; [`Code::StorageUnavailable`] while the catalog is unread.
     pub fn provider(&self, name: &str) -> Result<Arc<ProviderEntry>> {
         self.check_read()?;
+        if let Some(why) = self.damaged.get(name).filter(|_| !self.providers.contains_key(name)) {
+            return Err(damaged(why));
+        }
         self.providers
             .get(name)
             .cloned()
@@ -179,7 +204,7 @@ impl Catalog {
         };
         let providers = self.providers.values().filter_map(|entry| said("provider", &entry.name, &entry.key));
         let models = self.models.values().filter_map(|entry| said("model", &entry.name, &entry.key));
-        Ok(providers.chain(models).collect())
+        Ok(providers.chain(models).chain(self.damaged.values().cloned()).collect())
     }
 
     fn check_read(&self) -> Result<()> {
@@ -206,6 +231,13 @@ pub fn check_model_name(model: &str) -> Result<()> {
     Ok(())
 }
 
+fn damaged(why: &str) -> Error {
+    Error::new(
+        Code::StorageUnavailable,
+        format!("{why}; an administrator of Keyward has to delete it, or restore it from a backup"),
+    )
+}
+
 fn shortened(name: &str) -> String {
     name.chars().take(100).collect()
 }
@@ -229,12 +261,20 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     for link in &links {
         linked.entry(link.target_id.as_str()).or_default().push(link);
     }
-    let linked = |id: &str| linked.get(id).map(Vec::as_slice);
+    let linked = |id: &str| linked.get(id).map(Vec::as_slice).unwrap_or_default();
+    let mut damaged = HashMap::new();
+    for row in providers.damaged {
+        damaged.insert(row.name.clone(), format!("the provider {} was changed outside Keyward", row.name));
+    }
+    let has_damaged_models = !models.damaged.is_empty();
+    for row in models.damaged {
+        damaged.insert(row.name.clone(), format!("the model {} was changed outside Keyward", row.name));
+    }
     let mut by_id = HashMap::new();
-    for row in providers {
+    for row in providers.untouched {
         let Some(kind) = Kind::parse(&row.kind) else { continue };
         let target = Target::parse(&row.base_url, kind, core.egress.policy()).map_err(|error| error.to_string());
-        let key = opener.links(linked(&row.id).unwrap_or_default(), &target);
+        let key = opener.links(linked(&row.id), &row.linked, &target);
         let limits = ProviderLimits::of_column(&row.limits);
         let entry = ProviderEntry {
             id: row.id.as_str().into(),
@@ -249,11 +289,17 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
         by_id.insert(row.id, Arc::new(entry));
     }
     let mut entries = HashMap::new();
-    for row in models {
-        let Some(provider) = by_id.get(&row.provider_id) else { continue };
-        let key = match linked(&row.id) {
-            Some(own) => opener.links(own, &provider.target),
-            None => provider.key.clone(),
+    for row in models.untouched {
+        let Some(provider) = by_id.get(&row.provider_id) else {
+            damaged.insert(
+                row.name.clone(),
+                format!("the provider of the model {} was changed outside Keyward", row.name),
+            );
+            continue;
+        };
+        let key = match opener.links(linked(&row.id), &row.linked, &provider.target) {
+            KeyLink::None => provider.key.clone(),
+            own => own,
         };
         let name: Arc<str> = row.name.as_str().into();
         let entry = ModelEntry {
@@ -268,7 +314,7 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     let mut listed: Vec<_> = entries.keys().cloned().collect();
     listed.sort();
     let providers = by_id.into_values().map(|entry| (entry.name.clone(), entry)).collect();
-    Ok(Catalog { read: true, models: entries, providers, listed })
+    Ok(Catalog { read: true, models: entries, providers, listed, damaged, has_damaged_models })
 }
 
 /// Opens each linked key once for each binding.
@@ -284,7 +330,12 @@ type Opened = std::result::Result<Arc<OpenKey>, Arc<str>>;
 
 impl Opener<'_> {
     /// What can be used of the linked keys; the others are logged and left out.
-    fn links(&mut self, links: &[&Link], target: &std::result::Result<Target, String>) -> KeyLink {
+    fn links(&mut self, links: &[&Link], told: &str, target: &std::result::Result<Target, String>) -> KeyLink {
+        let share = |link: &&Link| KeyShare { general_key_id: link.general_key_id.clone(), weight: link.weight };
+        let found: Vec<_> = links.iter().map(share).collect();
+        if !links::is_intact(told, &found) {
+            return KeyLink::Refused("its links were changed outside Keyward; link the key again".into());
+        }
         if links.is_empty() {
             return KeyLink::None;
         }

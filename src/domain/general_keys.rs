@@ -54,8 +54,10 @@ pub async fn create(
     let name = Name::parse(name)?;
     let value = parse_value(value)?;
     let now = core.clock.now_ms();
+    let id = ids::mint("gk", now, &core.entropy)?;
     let key = GeneralKey {
-        id: ids::mint("gk", now, &core.entropy)?,
+        value_mark: core.store.keyring().value_mark(&id, &value),
+        id,
         name: name.text,
         name_key: name.key,
         masked_value: value.mask(),
@@ -151,6 +153,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     if let Some(value) = &value {
         changes = changes.secret("value");
         key.masked_value = value.mask();
+        key.value_mark = core.store.keyring().value_mark(id, value);
         key.value_entered_by = actor.member_id.clone();
         reseal(core, &mut tx, id, value).await?;
         store::general_keys::note_health(&mut tx, id, "", 0, "").await?;
@@ -180,6 +183,7 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, 
     let key = found(&mut tx, id).await?;
     check_version(key.version, version)?;
     let linked_to = links::linked_to(&mut tx, id).await?;
+    links::check_all_intact(&mut tx, &linked_to).await?;
     if !linked_to.is_empty() && !force {
         let names: Vec<_> = linked_to.iter().map(|link| format!("{} {}", link.kind, link.name)).collect();
         let mut error = Error::new(
@@ -210,6 +214,7 @@ pub async fn replace(core: &Core, actor: &Actor, id: &str, version: Option<i64>,
         .filter(|other| other.id != key.id)
         .ok_or_else(|| Error::field("replacement_id", "must be another key that exists"))?;
     let linked_to = links::linked_to(&mut tx, id).await?;
+    links::check_all_intact(&mut tx, &linked_to).await?;
     for link in &linked_to {
         let provider_id = match link.kind.as_str() {
             "provider" => Some(link.id.clone()),
@@ -238,12 +243,16 @@ async fn finish_delete(
     linked_to: &[LinkedTo],
     replaced_by: Option<&str>,
 ) -> Result<()> {
+    let now = core.clock.now_ms();
     store::links::delete_of_general_key(&mut tx, &key.id).await?;
+    for link in linked_to {
+        links::tell(&mut tx, &link.kind, &link.id, now).await?;
+    }
     store::general_keys::delete(&mut tx, &key.id).await?;
     let changes = linked_to.iter().fold(Changes::default().field("name", key.name.as_str(), ()), |changes, link| {
         changes.field(&format!("link of {} {}", link.kind, link.name), key.name.as_str(), replaced_by)
     });
-    record(&mut tx, actor, core.clock.now_ms(), "general_key.delete", target(key), changes).await?;
+    record(&mut tx, actor, now, "general_key.delete", target(key), changes).await?;
     tx.commit().await?;
     core.refresh().await;
     Ok(())

@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -67,7 +67,9 @@ pub struct CachedKey {
     pub disabled: bool,
     /// Notes its last use.
     pub used: Arc<UseMark>,
-    /// Ends its open streams.
+    /// Bytes of request bodies held for it at the moment.
+    pub held: AtomicUsize,
+    /// Ends its open calls.
     pub revocation: Arc<Revocation>,
 }
 
@@ -76,6 +78,11 @@ pub struct CachedKey {
 pub struct Revocation(CancellationToken);
 
 impl Revocation {
+    /// Whether it was revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Completes when the key is revoked.
     pub fn revoked(self: &Arc<Self>) -> Revoked {
         Revoked { wait: Box::pin(self.0.clone().cancelled_owned()), _kept: Arc::clone(self) }
@@ -250,6 +257,7 @@ mod tests {
     fn fill(cache: &KeyCache, digest: [u8; 32], id: &str, generation: Generation) -> Option<Arc<CachedKey>> {
         let id: Arc<str> = id.into();
         cache.fill(digest, &id, generation, |revocation| CachedKey {
+            held: AtomicUsize::new(0),
             used: Arc::new(UseMark::new(Arc::clone(&id))),
             id: Arc::clone(&id),
             name: String::new(),

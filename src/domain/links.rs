@@ -8,6 +8,8 @@ use store::{
     Handle, Write,
     general_keys::{GeneralKey, SealedCopy},
     links::Link,
+    models::Model,
+    providers::Provider,
 };
 use vault::{Binding, ProviderValue};
 
@@ -98,7 +100,7 @@ pub async fn set(
     let now = core.clock.now_ms();
     for (at_ms, (share, key)) in (now..).zip(keys.iter().zip(&rows)) {
         // Of several keys, the value belongs to the one it looks like.
-        let is_its_value = |value: &&ProviderValue| keys.len() == 1 || value.mask() == key.masked_value;
+        let is_its_value = |value: &&ProviderValue| keys.len() == 1 || is_value_of(core, value, key);
         allow(core, tx, key, at.target.binding(), given.filter(is_its_value), actor).await?;
         let link = Link {
             // Ids sort by time, so that keys of one weight keep the order they were given in.
@@ -144,7 +146,7 @@ pub async fn allow(
     actor: &Actor,
 ) -> Result<()> {
     if let Some(value) = given
-        && value.mask() != key.masked_value
+        && !is_value_of(core, value, key)
     {
         return Err(Error::field(
             "general_key_value",
@@ -186,6 +188,14 @@ pub async fn allow(
     Err(error)
 }
 
+/// Whether somebody entered the value of this key again. Of a row from before values were marked, only the mask tells.
+pub fn is_value_of(core: &Core, value: &ProviderValue, key: &GeneralKey) -> bool {
+    match key.value_mark.as_str() {
+        "" => value.mask() == key.masked_value,
+        mark => core.store.keyring().is_marked(&key.id, value, mark),
+    }
+}
+
 /// Seals a value for one place, or for none yet.
 ///
 /// # Errors
@@ -218,6 +228,66 @@ pub async fn seal_copy(
 pub async fn keys_of(db: &mut impl Handle, target_id: &str) -> Result<Vec<KeyShare>> {
     let links = store::links::of_target(db, target_id).await?;
     Ok(links.into_iter().map(|link| KeyShare { general_key_id: link.general_key_id, weight: link.weight }).collect())
+}
+
+/// The linked keys as the row of their provider or model holds them, under its MAC.
+pub fn canonical(keys: &[KeyShare]) -> String {
+    let mut keys: Vec<_> = keys.iter().map(|share| format!("{}*{}", share.general_key_id, share.weight)).collect();
+    keys.sort();
+    keys.join(" ")
+}
+
+/// Refuses to go on from links that are not those the row of their provider or model tells.
+///
+/// # Errors
+/// A refused field `general_keys`.
+pub fn check_intact(told: &str, keys: &[KeyShare], name: &str) -> Result<()> {
+    if is_intact(told, keys) {
+        return Ok(());
+    }
+    Err(Error::field(
+        "general_keys",
+        format!("of {name} were changed outside Keyward; choose again which general keys {name} is called with"),
+    ))
+}
+
+/// Whether these links are those the row of their provider or model tells; a row from before it told them takes any.
+pub fn is_intact(told: &str, keys: &[KeyShare]) -> bool {
+    told == "?" || told == canonical(keys)
+}
+
+/// Refuses where the links of some provider or model are not those its row tells.
+///
+/// # Errors
+/// A refused field `general_keys`.
+pub async fn check_all_intact(tx: &mut Write, linked_to: &[LinkedTo]) -> Result<()> {
+    for link in linked_to {
+        let told = if link.kind == "provider" {
+            store::providers::get(tx, &link.id).await?.map(|provider| provider.linked)
+        } else {
+            store::models::get(tx, &link.id).await?.map(|model| model.linked)
+        };
+        check_intact(told.as_deref().unwrap_or("?"), &keys_of(tx, &link.id).await?, &link.name)?;
+    }
+    Ok(())
+}
+
+/// Writes down in the row of a provider or model which keys are linked to it now.
+///
+/// # Errors
+/// A storage failure.
+pub async fn tell(tx: &mut Write, kind: &str, id: &str, now: i64) -> Result<()> {
+    let linked = canonical(&keys_of(tx, id).await?);
+    if kind == "provider" {
+        if let Some(provider) = store::providers::get(tx, id).await? {
+            let version = provider.version + 1;
+            store::providers::update(tx, &Provider { linked, version, updated_at: now, ..provider }).await?;
+        }
+    } else if let Some(model) = store::models::get(tx, id).await? {
+        let version = model.version + 1;
+        store::models::update(tx, &Model { linked, version, updated_at: now, ..model }).await?;
+    }
+    Ok(())
 }
 
 /// Keys in the order [`keys_of`] gives them in.

@@ -66,6 +66,7 @@ pub async fn create(
         name_key: name.key,
         provider_id: provider.id.clone(),
         upstream_model,
+        linked: links::canonical(&new.keys),
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         created_at: now,
@@ -156,6 +157,9 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     let provider = provider_of(&mut tx, &model.provider_id).await?;
     let (_, target) = target_of(core, &provider)?;
     let provider_before = store::providers::get(&mut tx, &before.provider_id).await?.map(|provider| provider.name);
+    if edit.keys.is_none() {
+        links::check_intact(&before.linked, &linked_before, &before.name)?;
+    }
     let linked = edit.keys.unwrap_or_else(|| linked_before.clone());
     let changes = Changes::default()
         .field("name", before.name.as_str(), model.name.as_str())
@@ -167,6 +171,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     }
     let at = LinkTarget { kind: "model", id, target: &target };
     links::set(core, &mut tx, &at, &linked, value.as_ref(), actor).await?;
+    model.linked = links::canonical(&linked);
     model.updated_at = now;
     model.version += 1;
     store::models::update(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;

@@ -67,7 +67,7 @@ pub async fn choices(core: &Core) -> Result<Vec<(Provider, Option<GeneralKey>)>>
         store::general_keys::all(&mut db).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
     let links: HashMap<String, String> =
         store::links::all(&mut db).await?.into_iter().map(|link| (link.target_id, link.general_key_id)).collect();
-    let mut rows = store::providers::all(&mut db).await?;
+    let mut rows = store::providers::all(&mut db).await?.untouched;
     rows.sort_by(|a, b| a.name_key.cmp(&b.name_key));
     let linked = |provider: &Provider| links.get(&provider.id).and_then(|id| keys.get(id)).cloned();
     Ok(rows.into_iter().map(|provider| (provider.clone(), linked(&provider))).collect())

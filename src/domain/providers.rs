@@ -76,6 +76,7 @@ pub async fn create(
         kind: kind.as_str().to_owned(),
         base_url: target.url().to_owned(),
         limits: new.limits.as_column(),
+        linked: links::canonical(&new.keys),
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         created_at: now,
@@ -185,6 +186,9 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         limits.check()?;
         provider.limits = limits.as_column();
     }
+    if edit.keys.is_none() {
+        links::check_intact(&before.linked, &linked_before, &before.name)?;
+    }
     let linked = edit.keys.unwrap_or_else(|| linked_before.clone());
     let changes = Changes::default()
         .field("name", before.name.as_str(), provider.name.as_str())
@@ -199,12 +203,13 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     for model in store::models::of_provider(&mut tx, id).await? {
         for own in links::keys_of(&mut tx, &model.id).await? {
             let Some(key) = store::general_keys::get(&mut tx, &own.general_key_id).await? else { continue };
-            let given = value.as_ref().filter(|value| value.mask() == key.masked_value);
+            let given = value.as_ref().filter(|value| links::is_value_of(core, value, &key));
             links::allow(core, &mut tx, &key, target.binding(), given, actor).await?;
         }
     }
     let at = LinkTarget { kind: "provider", id, target: &target };
     links::set(core, &mut tx, &at, &linked, value.as_ref(), actor).await?;
+    provider.linked = links::canonical(&linked);
     provider.updated_at = now;
     provider.version += 1;
     store::providers::update(&mut tx, &provider).await.map_err(|error| name_error(error, &provider.name))?;

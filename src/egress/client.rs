@@ -104,6 +104,9 @@ pub enum EgressError {
     /// The answer's head did not come in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Another protocol, which nobody asked for.
+    #[error("it answered {0} and nobody asked it to switch protocols")]
+    Switched(StatusCode),
     /// A redirect, which is never followed.
     #[error("it answered with the redirect {0}, which is never followed")]
     Redirect(StatusCode),
@@ -157,6 +160,9 @@ impl Egress {
                 Err(_) => return Err(EgressError::Timeout(head)),
                 Ok(Ok(response)) => {
                     let (head, body) = response.into_parts();
+                    if head.status.is_informational() {
+                        return Err(EgressError::Switched(head.status));
+                    }
                     if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
                         return Err(EgressError::Redirect(head.status));
                     }

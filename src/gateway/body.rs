@@ -12,16 +12,24 @@ use bytes::{Bytes, BytesMut};
 use http::{header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Gateway;
-use crate::error::{Code, Error, Result};
+use crate::{
+    domain::key_cache::CachedKey,
+    error::{Code, Error, Result},
+};
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 32 * 1024 * 1024;
 /// The most bytes of bodies held at once, over all calls.
 const MAX_HELD: usize = 256 * 1024 * 1024;
-/// How long a caller may pause within its body.
-const PAUSE: Duration = Duration::from_secs(30);
+/// The most bytes of bodies held at once for one agent key.
+const MAX_HELD_BY_KEY: usize = 64 * 1024 * 1024;
+/// How long a body may take in any case, and how much longer for each of so many bytes of it: whoever trickles cannot
+/// hold memory for long.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MIN_BYTES_A_SECOND: usize = 16 * 1024;
 
 /// The bytes of bodies held at the moment.
 #[derive(Debug, Default)]
@@ -30,14 +38,33 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn share(self: &Arc<Self>) -> Share {
-        Share { budget: Arc::clone(self), bytes: 0 }
+    fn share(self: &Arc<Self>, key: &Arc<CachedKey>) -> Share {
+        Share { budget: Arc::clone(self), key: Arc::clone(key), bytes: 0 }
+    }
+
+    /// A part for `bytes` of an answer, not held against its caller's share of bodies; `None` where there is no more.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Kept> {
+        let kept = Kept { budget: Arc::clone(self), bytes };
+        (self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_HELD).then_some(kept)
     }
 }
 
-/// A part of the budget, given back when dropped.
+/// A part of the budget for an answer, given back when dropped.
+pub struct Kept {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A part of the budget for a body, given back when dropped.
 pub struct Share {
     budget: Arc<Budget>,
+    key: Arc<CachedKey>,
     bytes: usize,
 }
 
@@ -48,7 +75,14 @@ impl Share {
     /// [`Code::ProviderBusy`] where there is no more.
     pub fn grow(&mut self, bytes: usize) -> Result<()> {
         let before = self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        let of_key = self.key.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
+        if of_key + bytes > MAX_HELD_BY_KEY {
+            return Err(Error::new(
+                Code::ProviderBusy,
+                "this agent key has as many request bodies under way as Keyward holds for one key; try again in a moment",
+            ));
+        }
         if before + bytes > MAX_HELD {
             return Err(Error::new(
                 Code::ProviderBusy,
@@ -62,6 +96,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.key.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -77,8 +112,8 @@ pub struct Held {
 ///
 /// # Errors
 /// [`Code::UnsupportedEncoding`], [`Code::BodyTooLarge`], [`Code::ProviderBusy`] past the budget, and
-/// [`Code::InvalidBody`] where the caller breaks off or pauses for more than 30 s.
-pub async fn read(gateway: &Gateway, head: &Parts, mut incoming: Incoming) -> Result<Held> {
+/// [`Code::InvalidBody`] where the caller breaks off, or takes longer than 30 s and a second for each 16 KiB.
+pub async fn read(gateway: &Gateway, key: &Arc<CachedKey>, head: &Parts, mut incoming: Incoming) -> Result<Held> {
     if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
@@ -91,18 +126,24 @@ pub async fn read(gateway: &Gateway, head: &Parts, mut incoming: Incoming) -> Re
     if declared.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(too_large());
     }
-    let mut share = gateway.budget.share();
+    let mut share = gateway.budget.share(key);
+    let begun = Instant::now();
     let mut first = Bytes::new();
     let mut all: Option<BytesMut> = None;
     loop {
-        let frame = match tokio::time::timeout(PAUSE, incoming.frame()).await {
+        let seconds = all.as_ref().map_or(first.len(), BytesMut::len) / MIN_BYTES_A_SECOND;
+        let end = begun + PATIENCE + Duration::from_secs(seconds as u64);
+        let frame = match tokio::time::timeout_at(end, incoming.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => {
                 return Err(Error::new(Code::InvalidBody, "the body broke off before its end").with_cause(error));
             }
             Ok(None) => break,
             Err(_) => {
-                return Err(Error::new(Code::InvalidBody, "the body paused for more than 30 seconds; send it at once"));
+                return Err(Error::new(
+                    Code::InvalidBody,
+                    "the body came slower than 16 KiB a second for more than 30 seconds; send it at once",
+                ));
             }
         };
         let Ok(data) = frame.into_data() else { continue };

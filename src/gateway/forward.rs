@@ -1,6 +1,6 @@
 //! Sends a call to its provider, with another key where one is refused, and turns the answer's head into ours.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -19,6 +19,9 @@ use crate::{
     egress::{Call, Credential, EgressError, Reply},
     error::{Code, Error, Result},
 };
+
+/// How often it is looked whether the agent key still holds while a provider has not answered.
+const KEY_LOOK: Duration = Duration::from_millis(500);
 
 /// A call about to be sent.
 pub struct Forward<'a> {
@@ -91,7 +94,17 @@ impl Forward<'_> {
             body,
             patience: plan.provider.patience,
         };
-        self.gateway.egress.send(&self.gateway.pool, call).await.map_err(|error| self.unreachable(error))
+        let sent = self.gateway.egress.send(&self.gateway.pool, call);
+        tokio::pin!(sent);
+        // A key that ends while its provider is still thinking ends the call as well.
+        loop {
+            match tokio::time::timeout(KEY_LOOK, &mut sent).await {
+                Ok(reply) => return reply.map_err(|error| self.unreachable(error)),
+                Err(_) if self.key.revocation.is_revoked() => return Err(ended("revoked")),
+                Err(_) if self.key.ends_at <= self.gateway.core.clock.now_ms() => return Err(ended("expired")),
+                Err(_) => {}
+            }
+        }
     }
 
     fn relayed(self, reply: Reply, key: Option<&Arc<OpenKey>>, mut settlement: Settlement) -> Response<GatewayBody> {
@@ -136,6 +149,10 @@ impl Forward<'_> {
                     status.as_u16()
                 ),
             ),
+            EgressError::Switched(status) => (
+                Code::UpstreamUnreachable,
+                format!("{name} answered {} and would speak another protocol, which nobody asked for", status.as_u16()),
+            ),
             EgressError::Broken(_) => {
                 (Code::UpstreamUnreachable, format!("{name} closed the connection before it answered"))
             }
@@ -147,6 +164,11 @@ impl Forward<'_> {
         };
         Error::new(code, detail).with_cause(error)
     }
+}
+
+fn ended(how: &str) -> Error {
+    let code = if how == "expired" { Code::ExpiredApiKey } else { Code::InvalidApiKey };
+    Error::new(code, format!("the agent key was {how} while the call was under way"))
 }
 
 fn busy(name: &str) -> Error {

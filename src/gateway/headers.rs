@@ -131,6 +131,14 @@ pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)]) -> 
 }
 
 fn passes(name: &str) -> bool {
+    // Servers behind CGI and its heirs take an underscore for a hyphen.
+    if name.contains('_') {
+        return passes_as_spelt(&name.replace('_', "-"));
+    }
+    passes_as_spelt(name)
+}
+
+fn passes_as_spelt(name: &str) -> bool {
     !(CREDENTIAL_HEADERS.contains(&name)
         || STRIPPED.contains(&name)
         || STRIPPED_FAMILIES.iter().any(|family| name.starts_with(family))

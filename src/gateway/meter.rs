@@ -7,15 +7,24 @@ use http::StatusCode;
 use llm::{Pass, StreamReader, Usage, WireFormat};
 use store::usage::Counts;
 
-use super::{Gateway, forward::is_error, route::Plan};
+use super::{
+    Gateway,
+    body::{Budget, Kept},
+    forward::is_error,
+    route::Plan,
+};
 use crate::domain::{Core, catalog::OpenKey, key_cache::CachedKey, meter::Tally, provider_limits::Slot};
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
 
+/// How much of an answer is kept without being held against the budget, in bytes.
+const UNCOUNTED: usize = 64 * 1024;
+
 /// A call that is still to be counted. Dropped before its end, it is counted as an error.
 pub struct Settlement {
     core: Arc<Core>,
+    budget: Arc<Budget>,
     cpu: usize,
     tally: Option<Tally>,
     status: Option<StatusCode>,
@@ -44,7 +53,7 @@ enum Seen {
     /// Nothing that could tell of usage.
     Nothing,
     /// A whole answer, as far as it passed.
-    Parts { parts: Vec<Bytes>, bytes: usize },
+    Parts { parts: Vec<Bytes>, bytes: usize, kept: Vec<Kept> },
     /// A stream of events.
     Events { reader: Box<StreamReader>, out: Vec<u8> },
 }
@@ -61,6 +70,7 @@ impl Settlement {
         };
         Settlement {
             core: Arc::clone(&gateway.core),
+            budget: Arc::clone(&gateway.budget),
             cpu: gateway.cpu,
             tally: Some(tally),
             status: None,
@@ -69,6 +79,11 @@ impl Settlement {
             seen: Seen::Nothing,
             slot: None,
         }
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.core.clock.now_ms()
     }
 
     /// Keeps the call's place at its provider until it is counted.
@@ -87,7 +102,7 @@ impl Settlement {
     pub fn answered(&mut self, status: StatusCode, form: Form) {
         self.status = Some(status);
         self.seen = match form {
-            Form::Json => Seen::Parts { parts: Vec::new(), bytes: 0 },
+            Form::Json => Seen::Parts { parts: Vec::new(), bytes: 0, kept: Vec::new() },
             Form::Events { drop_usage_chunk } => {
                 let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
                 Seen::Events { reader, out: Vec::new() }
@@ -113,12 +128,19 @@ impl Settlement {
     pub fn observe(&mut self, data: Bytes) -> Bytes {
         match &mut self.seen {
             Seen::Nothing => data,
-            Seen::Parts { parts, bytes } => {
+            Seen::Parts { parts, bytes, kept } => {
                 *bytes += data.len();
+                // The small ones need no account; a large one that finds no place is not kept.
+                if *bytes > UNCOUNTED && *bytes <= MAX_KEPT {
+                    match self.budget.take(data.len()) {
+                        Some(part) => kept.push(part),
+                        None => *bytes = MAX_KEPT + 1,
+                    }
+                }
                 if *bytes <= MAX_KEPT {
                     parts.push(data.clone());
                 } else {
-                    parts.clear();
+                    (*parts, *kept) = (Vec::new(), Vec::new());
                 }
                 data
             }

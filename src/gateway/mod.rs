@@ -89,7 +89,7 @@ async fn prepare<'a>(
 ) -> Result<Forward<'a>> {
     headers::check_no_token(request.headers(), request.uri())?;
     let (head, incoming) = request.into_parts();
-    let mut held = body::read(gateway, &head, incoming).await?;
+    let mut held = body::read(gateway, key, &head, incoming).await?;
     let plan = route::resolve(&gateway.core, claim, &head, &held)?;
     held.share.grow(plan.body.as_ref().map_or(0, Vec::len))?;
     Ok(Forward { gateway, key, plan, head, held })

@@ -47,6 +47,14 @@ impl<'a> Refusal<'a> {
             .with_cause(error)
         })?;
         let body = body.to_bytes();
+        // Nobody asked for an encoding, and what cannot be read cannot be searched for the key.
+        let encoding = reply.headers.get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) && !body.is_empty() {
+            return Err(Error::new(
+                Code::UpstreamUnreachable,
+                format!("{} answered {status} in an encoding that was not asked for", provider.name),
+            ));
+        }
         let refuses_key = llm::refuses_key(provider.kind, status.as_u16(), &body);
         Ok(Refusal { provider, key, status, headers: reply.headers, body, refuses_key })
     }

@@ -5,14 +5,19 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 use super::meter::Settlement;
 use crate::{
-    domain::key_cache::{CachedKey, Revoked},
+    domain::{
+        clock::DAY_MS,
+        key_cache::{CachedKey, Revoked},
+    },
     egress::ReplyBody,
 };
 
@@ -41,27 +46,57 @@ impl GatewayBody {
 pub struct Relay {
     reply: ReplyBody,
     settlement: Option<Settlement>,
-    revoked: Option<Revoked>,
+    /// Made when the answer is first waited for, so that one which comes at once costs nothing.
+    end: Option<End>,
+    key: Arc<CachedKey>,
     rewrites: bool,
 }
 
+/// What ends an answer on its way: its key's revocation, or its expiry.
+struct End {
+    revoked: Revoked,
+    expired: Option<Pin<Box<Sleep>>>,
+}
+
+impl End {
+    fn of(key: &CachedKey, now: i64) -> End {
+        // A timer for a day at most; no answer takes longer.
+        let left = u64::try_from(key.ends_at - now).unwrap_or(0);
+        let expired = (left < DAY_MS.unsigned_abs()).then(|| Box::pin(sleep(Duration::from_millis(left))));
+        End { revoked: key.revocation.revoked(), expired }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        if Pin::new(&mut self.revoked).poll(cx).is_ready() {
+            return Poll::Ready("the agent key was revoked");
+        }
+        match &mut self.expired {
+            Some(expired) => expired.as_mut().poll(cx).map(|()| "the agent key expired"),
+            None => Poll::Pending,
+        }
+    }
+}
+
 impl Relay {
-    /// Begins to relay; a stream ends when the key is revoked.
+    /// Begins to relay; what is still on its way ends with the key.
     pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, streams: bool) -> Relay {
-        let revoked = streams.then(|| key.revocation.revoked());
-        Relay { reply, settlement: Some(settlement), revoked, rewrites: streams }
+        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites: streams }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
-            if let Some(revoked) = &mut self.revoked
-                && Pin::new(revoked).poll(cx).is_ready()
+            if let Some(end) = &mut self.end
+                && let Poll::Ready(why) = end.poll(cx)
             {
                 self.settlement = None;
-                return Poll::Ready(Some(Err(io::Error::other("the agent key was revoked"))));
+                return Poll::Ready(Some(Err(io::Error::other(why))));
             }
             match Pin::new(&mut self.reply).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if self.end.is_some() => return Poll::Pending,
+                Poll::Pending => {
+                    let now = self.settlement.as_ref().map_or(0, Settlement::now_ms);
+                    self.end = Some(End::of(&self.key, now));
+                }
                 Poll::Ready(Some(Err(error))) => {
                     self.settlement = None;
                     return Poll::Ready(Some(Err(error)));
@@ -87,7 +122,7 @@ impl Relay {
     }
 
     fn end(&mut self) {
-        self.revoked = None;
+        self.end = None;
         if let Some(settlement) = self.settlement.take() {
             settlement.end();
         }

@@ -133,6 +133,9 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<P
 
 fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     let path = &head.uri.path()["/v1/".len()..];
+    if head.method == Method::POST && !path.starts_with('/') && llm::form_route(path) {
+        return openai_form(core, head, held, path);
+    }
     if path.starts_with('/') || !llm::openai_route(path) || head.method != Method::POST {
         return Err(Error::new(
             Code::RouteNotAllowed,
@@ -156,6 +159,31 @@ fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
         drop_usage_chunk: usage && !body.asked_for_usage(),
         body: rewritten,
     })
+}
+
+/// A call with files, whose `model` is a field of the form.
+fn openai_form(core: &Core, head: &Parts, held: &Held, path: &str) -> Result<Plan> {
+    let form = form(head, held)?;
+    let route = core.catalog().resolve(form.model)?;
+    let kind = route.provider.kind;
+    let renamed = (form.model != route.upstream_model).then(|| form.rename(&route.upstream_model));
+    finish(route, |target| Wired {
+        auth: kind.openai_auth(),
+        wire: WireFormat::OpenAi,
+        path: with_query(format!("{}{}/{path}", target.base_path, kind.openai_prefix()), head),
+        drop_usage_chunk: false,
+        body: renamed,
+    })
+}
+
+fn form<'a>(head: &Parts, held: &'a Held) -> Result<llm::Form<'a>> {
+    let refused = |error: llm::FormError| Error::new(Code::InvalidBody, error.to_string());
+    let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
+    let boundary = match (types.next(), types.next()) {
+        (Some(only), None) => llm::boundary(only.as_bytes()).map_err(refused)?,
+        _ => return Err(refused(llm::FormError::NoBoundary)),
+    };
+    llm::scan_form(&held.bytes, boundary).map_err(refused)
 }
 
 fn anthropic(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
@@ -203,7 +231,7 @@ fn azure(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     speaks(&route, WireFormat::Azure)?;
     let path = format!("openai/deployments/{}/{operation}", encoded(&route.upstream_model));
     allowed(route.provider.kind, head, &path)?;
-    let body = json_body(head, held)?;
+    let body = json_body(head, held, operation)?;
     let usage = operation.ends_with("completions") && body.as_ref().is_some_and(|body| body.stream);
     // Azure goes by the path; its client repeats the path's model in the body.
     let repeated = body.as_ref().is_some_and(|body| body.model.as_ref().is_some_and(|named| named.value == model));
@@ -226,7 +254,7 @@ fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     allowed(kind, head, path)?;
     let wire = llm::route_wire(kind, path);
     let auth = if wire == kind.wire() { kind.native_auth() } else { kind.openai_auth() };
-    let body = json_body(head, held)?;
+    let body = json_body(head, held, path)?;
     let model = body.as_ref().and_then(|body| body.model.as_ref()).map(|model| model.value.as_ref());
     if let Some(model) = model {
         check_model_name(model)?;
@@ -304,13 +332,19 @@ fn scan(bytes: &[u8]) -> Result<llm::Body<'_>> {
     llm::scan(bytes).map_err(|error| Error::new(Code::InvalidBody, error.to_string()))
 }
 
-/// The body of a call that carries JSON; multipart bodies and calls without one are passed as they are.
-fn json_body<'a>(head: &Parts, held: &'a Held) -> Result<Option<llm::Body<'a>>> {
-    let is_form = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"multipart/"));
-    if held.bytes.is_empty() || is_form { Ok(None) } else { scan(&held.bytes).map(Some) }
+/// The body of a call to `path` that carries JSON. Forms, on the routes that take them, and calls without a body are
+/// passed as they are.
+fn json_body<'a>(head: &Parts, held: &'a Held, path: &str) -> Result<Option<llm::Body<'a>>> {
+    if held.bytes.is_empty() || (llm::form_route(path) && is_form(head)) {
+        Ok(None)
+    } else {
+        scan(&held.bytes).map(Some)
+    }
+}
+
+fn is_form(head: &Parts) -> bool {
+    let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
+    matches!((types.next(), types.next()), (Some(only), None) if llm::boundary(only.as_bytes()).is_ok())
 }
 
 fn named<'b>(body: &'b llm::Body<'_>) -> Result<&'b str> {

@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where"))]
 
 mod body;
+mod form;
 mod glance;
 mod json;
 mod kind;
@@ -26,8 +27,9 @@ mod usage;
 mod wire;
 
 pub use body::{Body, BodyError, Field, rename_gemini_model, scan};
+pub use form::{Form, FormError, boundary, scan_form};
 pub use kind::{Auth, KeyCheck, Kind, PathFrom};
-pub use routes::{inference_route, openai_route, route_wire};
+pub use routes::{form_route, inference_route, openai_route, route_wire};
 pub use sse::{EventSplitter, MAX_TAIL};
 pub use stream::{Pass, StreamReader};
 pub use usage::Usage;

@@ -36,6 +36,13 @@ pub fn openai_route(path_after_v1: &str) -> bool {
     JSON_ROUTES.contains(&path)
 }
 
+/// Whether the gateway serves `/v1/{path}` by the `model` field of a form (`multipart/form-data`). Also asked of longer
+/// paths, which end like that.
+pub fn form_route(path: &str) -> bool {
+    let is_at_end = |rest: &str| rest.is_empty() || rest.ends_with('/');
+    FORM_ROUTES.iter().any(|route| path.strip_suffix(route).is_some_and(is_at_end))
+}
+
 /// The wire format a provider of this kind speaks at this path, `path` being as in [`inference_route`].
 ///
 /// Anthropic and Gemini answer in OpenAI's format on their compatible paths, and take the key the way
@@ -142,7 +149,8 @@ fn is_plain(segment: &str) -> bool {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'%' => match bytes.get(at + 1..at + 3).and_then(decoded) {
-                Some(b'/' | b'\\' | b'.' | b'%' | b';' | b'?' | b'#' | 0x7f | ..0x20) | None => {
+                // 0xc0 and 0xc1 only begin overlong forms of ASCII, which some servers decode to a slash or a dot.
+                Some(b'/' | b'\\' | b'.' | b'%' | b';' | b'?' | b'#' | 0x7f | 0xc0 | 0xc1 | ..0x20) | None => {
                     return false;
                 }
                 Some(_) => at += 3,

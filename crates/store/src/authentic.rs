@@ -35,6 +35,33 @@ pub(crate) fn checked<R: Authentic>(keyring: &Keyring, row: R) -> Result<R, Stor
     }
 }
 
+/// What stands in a column that came after its row was written: not under the row's MAC.
+pub(crate) const UNTOLD: &str = "?";
+
+/// Rows of a whole table, sorted by whether they are as Keyward wrote them.
+#[derive(Debug)]
+pub struct Sorted<R> {
+    /// Those that are.
+    pub untouched: Vec<R>,
+    /// Those that were changed outside Keyward: to be refused, never to be taken for absent.
+    pub damaged: Vec<R>,
+}
+
+/// Sorts rows; the damaged ones are logged.
+pub(crate) fn sorted<R: Authentic>(keyring: &Keyring, rows: Vec<R>) -> Sorted<R> {
+    let mut sorted = Sorted { untouched: Vec::with_capacity(rows.len()), damaged: Vec::new() };
+    for row in rows {
+        match keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac()) {
+            Ok(()) => sorted.untouched.push(row),
+            Err(reason) => {
+                tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");
+                sorted.damaged.push(row);
+            }
+        }
+    }
+    sorted
+}
+
 /// The untouched rows of a list; the others are logged and left out.
 pub(crate) fn untouched<R: Authentic>(keyring: &Keyring, rows: Vec<R>) -> Vec<R> {
     rows.into_iter().filter_map(|row| checked(keyring, row).ok()).collect()

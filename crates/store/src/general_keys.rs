@@ -17,6 +17,8 @@ pub struct GeneralKey {
     pub name: String,
     pub name_key: String,
     pub masked_value: String,
+    /// Tells whether a value entered again is this key's; empty in rows from before the column.
+    pub value_mark: String,
     pub value_entered_by: String,
     pub created_by_id: String,
     pub created_by_name: String,
@@ -37,7 +39,7 @@ impl Authentic for GeneralKey {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.name),
             MacField::Text(&self.name_key),
             MacField::Text(&self.masked_value),
@@ -47,7 +49,12 @@ impl Authentic for GeneralKey {
             MacField::Int(self.created_at),
             MacField::Int(self.updated_at),
             MacField::Int(self.version),
-        ]
+        ];
+        // The column came later: rows from before it carry a MAC without it.
+        if !self.value_mark.is_empty() {
+            fields.push(MacField::Text(&self.value_mark));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -99,7 +106,7 @@ pub enum GeneralKeySort {
 macro_rules! columns {
     ($tail:literal) => {
         concat!(
-            "SELECT id, name, name_key, masked_value, value_entered_by, created_by_id, created_by_name, created_at, \
+            "SELECT id, name, name_key, masked_value, value_mark, value_entered_by, created_by_id, created_by_name, created_at, \
              updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE ",
             $tail
         )
@@ -124,7 +131,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<GeneralKeySort>) -> Re
         ($column:literal, $after:expr) => {
             page!(
                 db, GeneralKey,
-                "SELECT id, name, name_key, masked_value, value_entered_by, created_by_id, created_by_name, created_at, \
+                "SELECT id, name, name_key, masked_value, value_mark, value_entered_by, created_by_id, created_by_name, created_at, \
                  updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column, ["$3", "$4"], listing.descending, $after, listing.limit, listing.pattern()
             )
@@ -171,13 +178,14 @@ pub async fn insert(tx: &mut Write, key: &GeneralKey) -> Result<(), StoreError> 
     let mac = stamp(tx.keyring(), key);
     execute!(
         tx,
-        "INSERT INTO general_keys (id, name, name_key, masked_value, value_entered_by, created_by_id, \
+        "INSERT INTO general_keys (id, name, name_key, masked_value, value_mark, value_entered_by, created_by_id, \
          created_by_name, created_at, updated_at, version, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         key.id.as_str(),
         key.name.as_str(),
         key.name_key.as_str(),
         key.masked_value.as_str(),
+        key.value_mark.as_str(),
         key.value_entered_by.as_str(),
         key.created_by_id.as_str(),
         key.created_by_name.as_str(),
@@ -197,11 +205,12 @@ pub async fn update(tx: &mut Write, key: &GeneralKey) -> Result<(), StoreError> 
     let mac = stamp(tx.keyring(), key);
     let touched = execute!(
         tx,
-        "UPDATE general_keys SET name = $1, name_key = $2, masked_value = $3, value_entered_by = $4, updated_at = $5, \
-         version = $6, mac = $7 WHERE id = $8 AND version = $9",
+        "UPDATE general_keys SET name = $1, name_key = $2, masked_value = $3, value_mark = $4, \
+         value_entered_by = $5, updated_at = $6, version = $7, mac = $8 WHERE id = $9 AND version = $10",
         key.name.as_str(),
         key.name_key.as_str(),
         key.masked_value.as_str(),
+        key.value_mark.as_str(),
         key.value_entered_by.as_str(),
         key.updated_at,
         key.version,

@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     CatalogSort, Handle, Listing, StoreError, Write,
-    authentic::{Authentic, checked, stamp, untouched},
+    authentic::{Authentic, Sorted, UNTOLD, checked, sorted, stamp, untouched},
     db::{execute, page, query},
     listing::Count,
 };
@@ -18,6 +18,8 @@ pub struct Model {
     pub name_key: String,
     pub provider_id: String,
     pub upstream_model: String,
+    /// The linked general keys; `?` in rows from before the column.
+    pub linked: String,
     pub created_by_id: String,
     pub created_by_name: String,
     pub created_at: i64,
@@ -32,7 +34,7 @@ impl Authentic for Model {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.name),
             MacField::Text(&self.name_key),
             MacField::Text(&self.provider_id),
@@ -42,7 +44,12 @@ impl Authentic for Model {
             MacField::Int(self.created_at),
             MacField::Int(self.updated_at),
             MacField::Int(self.version),
-        ]
+        ];
+        // The column came later: rows from before it carry a MAC without it.
+        if self.linked != UNTOLD {
+            fields.push(MacField::Text(&self.linked));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -58,7 +65,7 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Model>, StoreE
         fetch_optional,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
          updated_at, version, mac FROM models WHERE id = $1",
         id
     )?;
@@ -75,7 +82,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resul
             page!(
                 db,
                 Model,
-                "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+                "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
                  updated_at, version, mac FROM models WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column,
                 ["$3", "$4"],
@@ -112,15 +119,15 @@ pub async fn count(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resu
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn all(db: &mut impl Handle) -> Result<Vec<Model>, StoreError> {
+pub async fn all(db: &mut impl Handle) -> Result<Sorted<Model>, StoreError> {
     let rows = query!(
         fetch_all,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
          updated_at, version, mac FROM models"
     )?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(sorted(db.keyring(), rows))
 }
 
 /// The models of a provider.
@@ -132,7 +139,7 @@ pub async fn of_provider(db: &mut impl Handle, provider_id: &str) -> Result<Vec<
         fetch_all,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, created_at, \
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
          updated_at, version, mac FROM models WHERE provider_id = $1 ORDER BY name_key",
         provider_id
     )?;
@@ -147,13 +154,14 @@ pub async fn insert(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), model);
     execute!(
         tx,
-        "INSERT INTO models (id, name, name_key, provider_id, upstream_model, created_by_id, created_by_name, \
-         created_at, updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO models (id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, \
+         created_at, updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         model.id.as_str(),
         model.name.as_str(),
         model.name_key.as_str(),
         model.provider_id.as_str(),
         model.upstream_model.as_str(),
+        model.linked.as_str(),
         model.created_by_id.as_str(),
         model.created_by_name.as_str(),
         model.created_at,
@@ -172,12 +180,13 @@ pub async fn update(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), model);
     let touched = execute!(
         tx,
-        "UPDATE models SET name = $1, name_key = $2, provider_id = $3, upstream_model = $4, updated_at = $5, \
-         version = $6, mac = $7 WHERE id = $8 AND version = $9",
+        "UPDATE models SET name = $1, name_key = $2, provider_id = $3, upstream_model = $4, linked = $5, \
+         updated_at = $6, version = $7, mac = $8 WHERE id = $9 AND version = $10",
         model.name.as_str(),
         model.name_key.as_str(),
         model.provider_id.as_str(),
         model.upstream_model.as_str(),
+        model.linked.as_str(),
         model.updated_at,
         model.version,
         mac,

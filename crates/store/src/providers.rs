@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     Handle, Listing, StoreError, Write,
-    authentic::{Authentic, checked, stamp, untouched},
+    authentic::{Authentic, Sorted, UNTOLD, checked, sorted, stamp, untouched},
     db::{execute, page, query},
     listing::Count,
 };
@@ -20,6 +20,8 @@ pub struct Provider {
     pub base_url: String,
     /// JSON; empty where the defaults hold.
     pub limits: String,
+    /// The linked general keys; `?` in rows from before the column.
+    pub linked: String,
     pub created_by_id: String,
     pub created_by_name: String,
     pub created_at: i64,
@@ -45,9 +47,12 @@ impl Authentic for Provider {
             MacField::Int(self.updated_at),
             MacField::Int(self.version),
         ];
-        // The column came later: rows from before it carry a MAC without it.
+        // These columns came later: rows from before them carry a MAC without them.
         if !self.limits.is_empty() {
             fields.push(MacField::Text(&self.limits));
+        }
+        if self.linked != UNTOLD {
+            fields.push(MacField::Text(&self.linked));
         }
         fields
     }
@@ -73,7 +78,7 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Provider>, Sto
         fetch_optional,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers WHERE id = $1",
         id
     )?;
@@ -90,7 +95,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resul
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column,
                 ["$3", "$4"],
@@ -136,7 +141,7 @@ pub async fn list_with_models(
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE (name_key LIKE $2 ESCAPE '\\' OR EXISTS (SELECT 1 FROM models \
                  WHERE models.provider_id = providers.id AND models.name_key LIKE $2 ESCAPE '\\'))",
                 $column,
@@ -172,19 +177,19 @@ pub async fn count_with_models(db: &mut impl Handle, listing: &Listing<CatalogSo
     Ok(count.n)
 }
 
-/// Every provider, for the snapshot the gateway works from.
+/// Every provider, for the snapshot the gateway works from, and those that were changed outside Keyward.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn all(db: &mut impl Handle) -> Result<Vec<Provider>, StoreError> {
+pub async fn all(db: &mut impl Handle) -> Result<Sorted<Provider>, StoreError> {
     let rows = query!(
         fetch_all,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers"
     )?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(sorted(db.keyring(), rows))
 }
 
 /// Writes a new provider.
@@ -195,14 +200,15 @@ pub async fn insert(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let mac = stamp(tx.keyring(), provider);
     execute!(
         tx,
-        "INSERT INTO providers (id, name, name_key, kind, base_url, limits, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO providers (id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, \
+         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         provider.id.as_str(),
         provider.name.as_str(),
         provider.name_key.as_str(),
         provider.kind.as_str(),
         provider.base_url.as_str(),
         provider.limits.as_str(),
+        provider.linked.as_str(),
         provider.created_by_id.as_str(),
         provider.created_by_name.as_str(),
         provider.created_at,
@@ -221,13 +227,14 @@ pub async fn update(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let mac = stamp(tx.keyring(), provider);
     let touched = execute!(
         tx,
-        "UPDATE providers SET name = $1, name_key = $2, kind = $3, base_url = $4, limits = $5, updated_at = $6, \
-         version = $7, mac = $8 WHERE id = $9 AND version = $10",
+        "UPDATE providers SET name = $1, name_key = $2, kind = $3, base_url = $4, limits = $5, linked = $6, \
+         updated_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
         provider.name.as_str(),
         provider.name_key.as_str(),
         provider.kind.as_str(),
         provider.base_url.as_str(),
         provider.limits.as_str(),
+        provider.linked.as_str(),
         provider.updated_at,
         provider.version,
         mac,

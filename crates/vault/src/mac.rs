@@ -1,8 +1,11 @@
 //! Digests of secrets, MACs of rows, the audit chain: HMAC-SHA256 (RFC 2104, FIPS 198-1).
 
-use crate::{Keyring, envelope, framing::Framed, keyring::Live};
+use crate::{Keyring, ProviderValue, envelope, framing::Framed, keyring::Live};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// No table: what value marks are made under, so that none is the MAC of any row.
+const VALUE_MARKS: &str = "general_keys/value_mark";
 
 /// A secret as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +35,17 @@ impl Keyring {
     /// The digests under which a presented secret may be stored: one per live pepper, newest first.
     pub fn digests(&self, sha256: &[u8; 32]) -> Vec<Digest> {
         self.pepper.iter().map(|(id, pepper)| digest(id, pepper, sha256)).collect()
+    }
+
+    /// What tells later whether somebody entered the same value of this general key again. A MAC, not a hash: without the
+    /// key it cannot be searched for.
+    pub fn value_mark(&self, general_key_id: &str, value: &ProviderValue) -> String {
+        self.row_mac(VALUE_MARKS, general_key_id, &[MacField::Text(value.as_str())])
+    }
+
+    /// Whether `value` is the one that `mark` was made of.
+    pub fn is_marked(&self, general_key_id: &str, value: &ProviderValue, mark: &str) -> bool {
+        self.verify_row_mac(VALUE_MARKS, general_key_id, &[MacField::Text(value.as_str())], mark).is_ok()
     }
 
     /// The MAC of a row that grants or limits authority, `v1.<key id>.<base64url>`: over installation, table, row id,

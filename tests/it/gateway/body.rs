@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use crate::harness::{FakeProvider, TestServer, World, exchange};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::harness::{FakeProvider, TestServer, World, exchange, until};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -207,4 +209,30 @@ async fn ambiguous_lengths_never_become_two_calls() {
     let answer = exchange(&keyward.url(), unknown).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 501"), "{answer}");
     assert_eq!(provider.calls().len(), seen);
+}
+
+#[tokio::test]
+async fn one_key_cannot_hold_all_the_memory_there_is_for_bodies() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let other = keyward.api().agent_key("another").await;
+    let other = keyward.agent(other["secret"].as_str().unwrap());
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 33554432\r\n\r\n",
+        world.agent.secret()
+    );
+    let part = vec![b' '; 30 * 1024 * 1024];
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = TcpStream::connect(keyward.url().trim_start_matches("http://")).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&part).await.unwrap();
+        held.push(connection);
+    }
+    let big = chat_of(8 * 1024 * 1024);
+    until("the key's share to be taken", async || world.agent.post_bytes(CHAT, big.clone()).await.status == 503).await;
+    other.post_bytes(CHAT, big.clone()).await.expect(200);
+    drop(held);
+    until("the key's share to come back", async || world.agent.post_bytes(CHAT, big.clone()).await.status == 200).await;
 }

@@ -3,6 +3,7 @@
 mod body;
 mod credentials;
 mod fail_over;
+mod forms;
 mod headers;
 mod models;
 mod native;

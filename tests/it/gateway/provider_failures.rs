@@ -170,3 +170,18 @@ async fn an_unfinished_answer_is_never_passed_off_as_whole() {
     let body = crate::harness::in_time("the broken body", response.bytes()).await;
     assert!(body.is_err(), "{body:?}");
 }
+
+#[tokio::test]
+async fn one_that_would_switch_protocols_is_not_followed() {
+    let (answer, _provider) =
+        chat_with_reply(Reply::with(101, &[("upgrade", "x"), ("connection", "upgrade")], "")).await;
+    answer.refused(502, "upstream_unreachable");
+}
+
+#[tokio::test]
+async fn an_error_in_an_encoding_that_hides_the_key_is_withheld() {
+    let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
+    let (answer, _provider) = chat_with_reply(Reply::with(400, &headers, "anything at all")).await;
+    let refused = answer.refused(502, "upstream_unreachable");
+    assert!(!refused.text().contains("anything"));
+}

@@ -154,3 +154,29 @@ async fn many_streams_at_once_do_not_mix() {
         }
     }
 }
+
+#[tokio::test]
+async fn deleting_the_key_ends_what_its_provider_has_not_answered_and_what_is_no_stream() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let thinking = provider.stage();
+    let delete = async {
+        provider.has_calls(1).await;
+        keyward.api().delete(&world.agent_key_path()).await.expect(204);
+    };
+    let (answer, ()) = tokio::join!(world.agent.chat(World::MODEL), delete);
+    answer.refused(401, "invalid_api_key");
+    thinking.caller_left().await;
+
+    let key = keyward.api().agent_key("another").await;
+    let agent = keyward.agent(key["secret"].as_str().unwrap());
+    let stage = provider.stage_of("audio/mpeg");
+    let (mut sound, ()) = tokio::join!(agent.stream(json!({ "model": World::MODEL })), async {
+        provider.has_calls(2).await;
+        stage.open();
+    });
+    keyward.api().delete(&format!("/agent-keys/{}", key["id"].as_str().unwrap())).await.expect(204);
+    while let Ok(Some(_)) = sound.next().await {}
+    stage.caller_left().await;
+}

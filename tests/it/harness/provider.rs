@@ -45,7 +45,7 @@ pub enum Reply {
     /// With exactly this.
     With(Exact),
     /// When and as the holder of the [`Stage`] says.
-    Staged(UnboundedReceiver<Cue>),
+    Staged(&'static str, UnboundedReceiver<Cue>),
 }
 
 /// An answer said in full.
@@ -111,8 +111,13 @@ impl FakeProvider {
 
     /// Lets the test play the next answer by hand.
     pub fn stage(&self) -> Stage {
+        self.stage_of("text/event-stream")
+    }
+
+    /// The same with an answer of another type.
+    pub fn stage_of(&self, content_type: &'static str) -> Stage {
         let (sender, receiver) = unbounded_channel();
-        self.next(Reply::Staged(receiver));
+        self.next(Reply::Staged(content_type, receiver));
         Stage(sender)
     }
 
@@ -240,7 +245,7 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     desk.calls.lock().unwrap().push(call);
     match reply {
         Some(Reply::With(exact)) => exactly(exact),
-        Some(Reply::Staged(cues)) => staged(cues).await,
+        Some(Reply::Staged(content_type, cues)) => staged(content_type, cues).await,
         None => exactly(always.unwrap_or(proper)),
     }
 }
@@ -254,11 +259,11 @@ fn exactly(exact: Exact) -> Response {
 }
 
 /// No head until the stage is opened; then whatever it is told, as it is told.
-async fn staged(mut cues: UnboundedReceiver<Cue>) -> Response {
+async fn staged(content_type: &'static str, mut cues: UnboundedReceiver<Cue>) -> Response {
     if cues.recv().await.is_none() {
         return Response::new(Body::empty());
     }
-    let response = Response::builder().header("content-type", "text/event-stream");
+    let response = Response::builder().header("content-type", content_type);
     response.body(Body::new(StagedBody(cues))).unwrap()
 }
 

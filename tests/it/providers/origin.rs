@@ -51,6 +51,20 @@ async fn with_the_value_given_again_the_key_moves_along() {
 }
 
 #[tokio::test]
+async fn a_value_that_only_looks_like_the_stored_one_is_not_taken_for_it() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let next = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let lookalike = format!("{}-another-{}", &world.value[..3], &world.value[world.value.len() - 3..]);
+    let patch = json!({ "base_url": next.base_url(), "general_key_value": lookalike });
+    let refused = keyward.api().patch(&world.provider_path(), patch).await;
+    refused.problem(422).at("/general_key_value");
+    world.agent.chat(World::MODEL).await.expect(200);
+    next.received_nothing();
+}
+
+#[tokio::test]
 async fn linking_a_bound_key_to_a_provider_elsewhere_needs_the_value_too() {
     let keyward = TestServer::start().await;
     let provider = FakeProvider::start().await;

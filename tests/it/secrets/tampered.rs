@@ -252,6 +252,44 @@ async fn a_link_a_model_or_a_key_made_up_in_the_database_counts_for_nothing() {
     assert_eq!(provider.calls().len() + evil.calls().len(), calls);
 }
 
+#[tokio::test]
+async fn a_link_or_a_model_changed_in_the_database_falls_back_to_no_other_key() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let api = keyward.api();
+    let own = api.general_key("OWN", "sk-test-value-of-the-model-itself").await;
+    let made = |name: &str| json!({ "name": name, "provider_id": world.provider["id"], "upstream_model": "cheap", "general_key_id": own["id"] });
+    let model = api.post("/models", made("own")).await.expect(201).json();
+    api.post("/models", made("fake/gpt")).await.expect(201);
+    world.agent.chat("own").await.expect(200);
+    assert_eq!(provider.only_call().header("authorization"), Some("Bearer sk-test-value-of-the-model-itself"));
+
+    let link = format!("target_id = '{}'", text(&model, "id"));
+    let of_provider = format!("target_id = '{}'", text(&world.provider, "id"));
+    for (sql, called) in [
+        (format!("UPDATE links SET weight = 2 WHERE {link}"), "own"),
+        (format!("DELETE FROM links WHERE {link}"), "own"),
+        (format!("DELETE FROM links WHERE {of_provider}"), World::MODEL),
+        (String::from("UPDATE models SET created_at = created_at + 1 WHERE name = 'fake/gpt'"), "fake/gpt"),
+        (String::from("UPDATE models SET name = 'renamed' WHERE name = 'fake/gpt'"), "fake/gpt"),
+        (String::from("UPDATE providers SET created_at = created_at + 1"), "own"),
+    ] {
+        let mut database = Database::open(keyward.home()).await;
+        database.execute(sql.clone()).await;
+        until("the change to be noticed", async || world.agent.chat(called).await.status == 503).await;
+    }
+    let injected: Vec<_> =
+        provider.calls().iter().map(|call| call.header("authorization").map(str::to_owned)).collect();
+    let expected =
+        [Some(String::from("Bearer sk-test-value-of-the-model-itself")), Some(format!("Bearer {}", world.value))];
+    assert!(injected.iter().all(|header| expected.contains(header)), "{injected:?}");
+    assert!(
+        provider.calls().iter().all(|call| call.json()["model"] != "gpt"),
+        "the name fell through to the provider's"
+    );
+}
+
 /// Statements that bring a key back under another id, its MAC copied along.
 struct Saved {
     made_up: Vec<String>,
