@@ -6,6 +6,7 @@ mod install;
 mod pictures;
 mod prove;
 mod shell;
+mod streams;
 mod test;
 
 use std::process::ExitCode;
@@ -14,9 +15,11 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test                       installs what the tests need, then formatting, lints and all tests
-  bench [SECONDS [ROUNDS]]   Keyward beside nginx, release build; reports, asserts on no time
+  bench [--keys N] [SECONDS [ROUNDS]]
+                             Keyward beside nginx, release build; reports, asserts on no time
   pictures [FOLDER]          pictures of the console: the README's, or every page's into FOLDER
-  prove                      the long proofs, run by hand";
+  prove streams [COUNT [SECONDS]]
+                             5,000 streams for ten minutes: memory flat, nothing lost, all counted";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["bench", options @ ..] => bench::run(options),
         ["pictures", folder @ ..] if folder.len() < 2 => pictures::run(folder.first().copied()),
-        ["prove"] => prove::run(),
+        ["prove", "streams", options @ ..] => prove::streams(options),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

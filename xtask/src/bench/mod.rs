@@ -4,8 +4,10 @@
 //! pass the call on over a kept connection. Keyward does it with everything switched on.
 
 mod http;
-mod process;
-mod sites;
+pub mod process;
+mod seed;
+pub mod sites;
+mod streaming;
 mod wrk;
 
 use std::fs;
@@ -20,6 +22,10 @@ const CONNECTIONS: [u32; 3] = [1, 32, 512];
 
 /// Builds, starts everything, measures, prints.
 pub fn run(options: &[&str]) -> Result<(), String> {
+    let (keys, options) = match options {
+        ["--keys", keys, rest @ ..] => (keys.parse().map_err(|_| format!("not a number: {keys}"))?, rest),
+        rest => (0, rest),
+    };
     let number = |at: usize, default: u32| match options.get(at) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| format!("not a number: {text}")),
@@ -31,13 +37,51 @@ pub fn run(options: &[&str]) -> Result<(), String> {
     let folder = shell::root().join("target/bench");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    measure(&folder, seconds.max(1), rounds.max(1))
+    let (seconds, rounds) = (seconds.max(1), rounds.max(1));
+    if keys > 0 {
+        return many_keys(&folder, keys, seconds, rounds);
+    }
+    measure(&folder, seconds, rounds)?;
+    streaming::run(&folder)
+}
+
+/// A thousand agent keys against `keys` of them: what a call and a page of the list cost.
+fn many_keys(folder: &Path, keys: usize, seconds: u32, rounds: u32) -> Result<(), String> {
+    const FEW: usize = 1_000;
+    let upstream = sites::upstream(folder)?;
+    let few = Keyward::start(&folder.join("few"), upstream.port, FEW)?;
+    let began = std::time::Instant::now();
+    let many = Keyward::start(&folder.join("many"), upstream.port, keys)?;
+    println!("{keys} keys seeded and started in {:.1} s", began.elapsed().as_secs_f64());
+    let load = |name: &str, site: &Keyward| Load::chat_by(&folder.join(name), site.secrets(), seconds);
+    let (with_few, with_many) = (load("few.lua", &few)?, load("many.lua", &many)?);
+    println!(
+        "\n{rounds} rounds of {seconds} s each, 32 connections, by keys spread over all; the median of each figure\n\n{HEADING}"
+    );
+    let (mut ours_few, mut ours_many) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        ours_few.push(with_few.drive(few.site(), 32)?);
+        ours_many.push(with_many.drive(many.site(), 32)?);
+    }
+    print_rows(32, ["1,000 keys", "all keys"], &ours_few, &ours_many);
+    for site in [&few, &many] {
+        for path in ["/api/v1/agent-keys?limit=50", "/api/v1/agent-keys?search=gent%2099"] {
+            let (p50, p99) = site.page_ms(path)?;
+            println!("{path}: p50 {p50:.1} ms, p99 {p99:.1} ms");
+        }
+    }
+    println!(
+        "memory: {} MB with {FEW} keys, {} MB with {keys}",
+        few.site().process.megabytes(),
+        many.site().process.megabytes()
+    );
+    Ok(())
 }
 
 fn measure(folder: &Path, seconds: u32, rounds: u32) -> Result<(), String> {
     let upstream = sites::upstream(folder)?;
-    let keyward = Keyward::start(folder, &upstream)?;
-    let proxy = sites::nginx_proxy(folder, &upstream, keyward.agent_secret())?;
+    let keyward = Keyward::start(folder, upstream.port, 0)?;
+    let proxy = sites::nginx_proxy(folder, upstream.port, keyward.agent_secret())?;
     let gate = sites::nginx_gate(folder, keyward.agent_secret())?;
     let chat = Load::chat(folder, keyward.agent_secret(), seconds)?;
     let check = Load::check(folder, keyward.agent_secret(), seconds)?;
@@ -51,12 +95,12 @@ fn measure(folder: &Path, seconds: u32, rounds: u32) -> Result<(), String> {
     for connections in CONNECTIONS {
         let (nginx, ours) = side_by_side(&chat, &proxy, keyward.site(), connections, rounds)?;
         answered += ours.iter().map(|round| round.calls).sum::<u64>();
-        print_rows(connections, &nginx, &ours);
+        print_rows(connections, ["nginx", "Keyward"], &nginx, &ours);
     }
     println!("\n## A verification\n\n{HEADING}");
     for connections in CONNECTIONS {
         let (nginx, ours) = side_by_side(&check, &gate, &keyward.verification(), connections, rounds)?;
-        print_rows(connections, &nginx, &ours);
+        print_rows(connections, ["nginx", "Keyward"], &nginx, &ours);
     }
     println!(
         "\nmemory after it all: nginx {} MB, Keyward {} MB",
@@ -87,17 +131,17 @@ const HEADING: &str = "\
 | connections | | CPU per call, µs | calls/s | p50, ms | p99, ms |
 | --- | --- | --- | --- | --- | --- |";
 
-fn print_rows(connections: u32, nginx: &[Measured], ours: &[Measured]) {
+fn print_rows(connections: u32, names: [&str; 2], nginx: &[Measured], ours: &[Measured]) {
     let figures: [fn(&Measured) -> f64; 4] = [Measured::cpu_micros, |m| m.per_second, |m| m.p50_ms, |m| m.p99_ms];
     let theirs = figures.map(|figure| median(nginx, figure));
     let mine = figures.map(|figure| median(ours, figure));
     let ratio: Vec<f64> = mine.iter().zip(theirs).map(|(mine, theirs)| mine / theirs).collect();
-    for (who, row) in [("nginx", theirs.as_slice()), ("Keyward", mine.as_slice())] {
+    for (who, row) in names.into_iter().zip([theirs.as_slice(), mine.as_slice()]) {
         println!("| {connections} | {who} | {:.1} | {:.0} | {:.2} | {:.2} |", row[0], row[1], row[2], row[3]);
     }
     println!(
-        "| {connections} | Keyward ÷ nginx | {:.2} | {:.2} | {:.2} | {:.2} |",
-        ratio[0], ratio[1], ratio[2], ratio[3]
+        "| {connections} | {} ÷ {} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        names[1], names[0], ratio[0], ratio[1], ratio[2], ratio[3]
     );
 }
 

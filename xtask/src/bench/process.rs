@@ -27,8 +27,12 @@ impl Running {
 
     /// Resident memory of the whole tree.
     pub fn megabytes(&self) -> u64 {
-        let kilobytes: u64 = self.tree().iter().map(|pid| resident_kilobytes(*pid)).sum();
-        kilobytes.div_ceil(1024)
+        self.kilobytes().div_ceil(1024)
+    }
+
+    /// The same in kilobytes.
+    pub fn kilobytes(&self) -> u64 {
+        self.tree().iter().map(|pid| resident_kilobytes(*pid)).sum()
     }
 
     fn tree(&self) -> Vec<u32> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::http::{Connection, member};
 use super::process::Running;
-use super::{free_port, wait_for, wrk};
+use super::{free_port, seed, wait_for, wrk};
 use crate::shell;
 
 /// The general key's value in this benchmark.
@@ -51,8 +51,7 @@ fn chat_answer() -> String {
 }
 
 /// The reference: a map of keys, the header replaced, kept connections to the provider, one worker.
-pub fn nginx_proxy(folder: &Path, upstream: &Site, secret: &str) -> Result<Site, String> {
-    let provider = upstream.port;
+pub fn nginx_proxy(folder: &Path, provider: u16, secret: &str) -> Result<Site, String> {
     nginx(folder, "proxy", |port| {
         format!(
             "map $http_authorization $provider_key {{ default ''; 'Bearer {secret}' 'Bearer {PROVIDER_KEY}'; }}\n\
@@ -60,7 +59,7 @@ pub fn nginx_proxy(folder: &Path, upstream: &Site, secret: &str) -> Result<Site,
              server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000000;\n\
              location / {{ if ($provider_key = '') {{ return 401; }}\n\
              proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection '';\n\
-             proxy_set_header Authorization $provider_key; }} }}"
+             proxy_set_header Authorization $provider_key; proxy_buffering off; }} }}"
         )
     })
 }
@@ -102,13 +101,24 @@ pub struct Keyward {
     site: Site,
     token: String,
     agent_secret: String,
+    secrets: Vec<String>,
+}
+
+/// What the usage says.
+pub struct Counted {
+    /// Calls.
+    pub calls: u64,
+    /// Tokens the models answered.
+    pub output_tokens: u64,
 }
 
 impl Keyward {
     /// Starts it on a fresh directory.
-    pub fn start(folder: &Path, upstream: &Site) -> Result<Self, String> {
+    pub fn start(folder: &Path, upstream: u16, keys: usize) -> Result<Self, String> {
+        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         let port = free_port()?;
-        let token = bootstrap(folder, port)?;
+        let (member_id, token) = bootstrap(folder, port)?;
+        let mut secrets = seed::agent_keys(&folder.join("data"), &member_id, keys)?;
         let mut command = command(folder, port, &["serve"]);
         command.stdin(Stdio::null());
         let log = || File::create(folder.join("keyward.log")).map_err(|error| error.to_string());
@@ -116,8 +126,11 @@ impl Keyward {
         let mut process = Running::start(command)?;
         wait_for(port, &mut process, "Keyward")?;
         let site = Site { name: "Keyward", port, process: Arc::new(process) };
-        let agent_secret = furnish(port, &token, upstream.port)?;
-        Ok(Self { site, token, agent_secret })
+        let agent_secret = furnish(port, &token, upstream)?;
+        if secrets.is_empty() {
+            secrets.push(agent_secret.clone());
+        }
+        Ok(Self { site, token, agent_secret, secrets })
     }
 
     /// The gateway.
@@ -135,11 +148,33 @@ impl Keyward {
         &self.agent_secret
     }
 
+    /// Secrets of agent keys spread over all there are.
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
+    /// How long a page takes that a management token may read, of fifty: half of them, and one in a hundred, in
+    /// milliseconds.
+    pub fn page_ms(&self, path: &str) -> Result<(f64, f64), String> {
+        let mut connection = Connection::open(self.site.port)?;
+        let mut took = Vec::new();
+        for _ in 0..50 {
+            let begun = std::time::Instant::now();
+            let (status, body) = connection.call("GET", path, &self.token, "")?;
+            took.push(begun.elapsed().as_secs_f64() * 1e3);
+            if status != 200 {
+                return Err(format!("{path}: {status} {body}"));
+            }
+        }
+        took.sort_by(f64::total_cmp);
+        Ok((took[took.len() / 2], took[took.len() - 1]))
+    }
+
     /// Whether every call that was answered was counted: exactly for calls of our own, and for wrk's up to the
     /// calls it had under way when its time was up.
     pub fn check_usage(&self, answered_by_wrk: u64, under_way: u64) -> Result<(), String> {
         let least = answered_by_wrk;
-        let counted = self.settled()?;
+        let counted = self.counted()?.calls;
         if counted < least || counted > least + under_way {
             return Err(format!(
                 "usage says {counted} calls; wrk saw {least} answers and left at most {under_way} open"
@@ -154,7 +189,7 @@ impl Keyward {
                 return Err(format!("{status} {body}"));
             }
         }
-        let after = self.settled()?;
+        let after = self.counted()?.calls;
         println!(
             "usage: {counted} calls counted, {least} seen by wrk; then {OWN} more made, {} more counted",
             after - counted
@@ -162,15 +197,16 @@ impl Keyward {
         if after - counted == OWN { Ok(()) } else { Err("the usage counted is not the calls answered".to_owned()) }
     }
 
-    /// The number of requests in the usage once it stands still.
-    fn settled(&self) -> Result<u64, String> {
+    /// What the usage says once it stands still.
+    pub fn counted(&self) -> Result<Counted, String> {
         let mut before = None;
         for _ in 0..60 {
             let (status, body) =
-                Connection::open(self.site.port)?.call("GET", "/api/v1/usage?group_by=agent_key", &self.token, "")?;
-            let now = (status == 200).then(|| member(&body, "requests").map(str::to_owned).unwrap_or_default());
+                Connection::open(self.site.port)?.call("GET", "/api/v1/usage?group_by=provider", &self.token, "")?;
+            let now = (status == 200).then(|| body.clone());
             if now.is_some() && now == before {
-                return now.unwrap_or_default().parse().map_err(|_| format!("no count in the usage: {body}"));
+                let number = |name: &str| member(&body, name)?.parse().map_err(|_| format!("no {name} in {body}"));
+                return Ok(Counted { calls: number("requests")?, output_tokens: number("output_tokens")? });
             }
             before = now;
             std::thread::sleep(Duration::from_secs(3));
@@ -191,7 +227,7 @@ fn command(folder: &Path, port: u16, arguments: &[&str]) -> Command {
 }
 
 /// The first member and a management token.
-fn bootstrap(folder: &Path, port: u16) -> Result<String, String> {
+fn bootstrap(folder: &Path, port: u16) -> Result<(String, String), String> {
     let arguments = ["bootstrap", "--email", "owner@example.com", "--password-stdin", "--token-name", "bench"];
     let mut command = command(folder, port, &arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
@@ -199,7 +235,7 @@ fn bootstrap(folder: &Path, port: u16) -> Result<String, String> {
     { stdin }.write_all(b"a password for benchmarks only\n").map_err(|error| error.to_string())?;
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    member(&printed, "token").map(str::to_owned)
+    Ok((member(&printed, "member_id")?.to_owned(), member(&printed, "token")?.to_owned()))
 }
 
 /// All that a call needs; the agent key's secret.

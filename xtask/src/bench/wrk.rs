@@ -55,6 +55,19 @@ impl Load {
         Self::with(folder.join("chat.lua"), &script, seconds)
     }
 
+    /// Chat calls with one key after the other.
+    pub fn chat_by(path: &Path, secrets: &[String], seconds: u32) -> Result<Self, String> {
+        let list: Vec<_> = secrets.iter().map(|secret| format!("'Bearer {secret}'")).collect();
+        let script = format!(
+            "local keys = {{ {} }}\nlocal at = 0\nlocal body = '{}'\n\
+             function request()\n at = at % #keys + 1\n return wrk.format('POST', '/v1/chat/completions', \
+             {{ ['Content-Type'] = 'application/json', ['Authorization'] = keys[at] }}, body)\nend\n",
+            list.join(", "),
+            chat_body()
+        );
+        Self::with(path.to_owned(), &script, seconds)
+    }
+
     /// Questions whether a key is good.
     pub fn check(folder: &Path, secret: &str, seconds: u32) -> Result<Self, String> {
         let script = format!("wrk.path = '/auth/verify'\nwrk.headers['Authorization'] = 'Bearer {secret}'\n");
