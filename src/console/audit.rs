@@ -12,7 +12,7 @@ use super::{
     Answer, State,
     assets::ASSET_VERSION,
     failure::Failure,
-    list::{Pager, Params, href},
+    list::{Pager, Params, href, number_or_none},
     moment::Moment,
     page,
     parts::Choice,
@@ -102,16 +102,20 @@ pub struct AuditParams {
     actor: String,
     target: String,
     cursor: String,
+    #[serde(deserialize_with = "number_or_none")]
+    from: u64,
 }
 
 impl AuditParams {
-    fn href(&self, cursor: &str) -> String {
+    fn href(&self, cursor: &str, from: u64) -> String {
+        let from = Some(from).filter(|from| *from > 0).map(|from| from.to_string()).unwrap_or_default();
         let pairs = [
             ("search", self.search.as_str()),
             ("action", self.action.as_str()),
             ("actor", self.actor.as_str()),
             ("target", self.target.as_str()),
             ("cursor", cursor),
+            ("from", from.as_str()),
         ];
         href("/audit", &pairs)
     }
@@ -128,14 +132,7 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
         ..EventQuery::default()
     };
     let found = audit_events::list(&state.core, &query).await?;
-    let pager = Pager {
-        shown: found.items.len() as u64,
-        total: u64::try_from(found.total).unwrap_or(0),
-        total_is_exact: found.total_is_exact,
-        first: (!params.cursor.is_empty()).then(|| params.href("")),
-        previous: None,
-        next: found.next_cursor.as_deref().map(|cursor| params.href(cursor)),
-    };
+    let pager = Pager::of(&found, &params.cursor, params.from, |cursor, from| params.href(cursor, from));
     let now = state.core.clock.now_ms();
     let mut pages = Pages::default();
     let mut rows = Vec::with_capacity(found.items.len());

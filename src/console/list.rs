@@ -3,13 +3,14 @@
 use axum::{
     extract::{FromRequestParts, Query},
     http::request::Parts,
+    response::Redirect,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use url::form_urlencoded;
 
 use super::failure::Failure;
 use crate::{
-    domain::paging::{ListQuery, Page},
+    domain::paging::{DEFAULT_LIMIT, ListQuery, Page},
     error::{Code, Error},
 };
 
@@ -39,6 +40,9 @@ pub struct ListParams {
     pub sort: String,
     /// Where a page goes on.
     pub cursor: String,
+    /// How many rows stand before it; only to be told.
+    #[serde(deserialize_with = "number_or_none")]
+    pub from: u64,
     /// Of the catalog: only this provider, with all its models.
     pub provider_id: String,
     /// What was just done.
@@ -54,7 +58,7 @@ impl ListParams {
 
     /// The query that leads to this very part again; empty where it is the start of the whole list.
     pub fn here(&self) -> String {
-        self.href("", &self.sort, &self.cursor)
+        self.href("", &self.sort, &self.cursor, self.from)
     }
 
     /// The link that sorts by a column.
@@ -69,31 +73,40 @@ impl ListParams {
             true => Order::Ascending,
         };
         let next = if order == Order::Ascending { format!("-{name}") } else { name.to_owned() };
-        Sort { href: self.href(path, &next, ""), order }
+        Sort { href: self.href(path, &next, "", 0), order }
+    }
+
+    /// The list's start, where a page has lost its rows since its link was made.
+    pub fn start_instead_of<T>(&self, path: &str, page: &Page<T>) -> Option<Redirect> {
+        let is_lost = page.items.is_empty() && !self.cursor.is_empty();
+        is_lost.then(|| Redirect::to(&self.href(path, &self.sort, "", 0)))
     }
 
     /// The links under a page of the list.
     pub fn pager<T>(&self, path: &str, page: &Page<T>) -> Pager {
-        Pager {
-            shown: page.items.len() as u64,
-            total: u64::try_from(page.total).unwrap_or(0),
-            total_is_exact: page.total_is_exact,
-            first: (!self.cursor.is_empty()).then(|| self.href(path, &self.sort, "")),
-            previous: None,
-            next: page.next_cursor.as_ref().map(|cursor| self.href(path, &self.sort, cursor)),
-        }
+        Pager::of(page, &self.cursor, self.from, |cursor, from| self.href(path, &self.sort, cursor, from))
     }
 
-    fn href(&self, path: &str, sort: &str, cursor: &str) -> String {
+    fn href(&self, path: &str, sort: &str, cursor: &str, from: u64) -> String {
+        let from = Some(from).filter(|from| *from > 0).map(|from| from.to_string()).unwrap_or_default();
         let pairs = [
             ("search", self.search.as_str()),
             ("status", self.status.as_str()),
             ("provider_id", self.provider_id.as_str()),
             ("sort", sort),
             ("cursor", cursor),
+            ("from", from.as_str()),
         ];
         href(path, &pairs)
     }
+}
+
+/// A number in an address; anything else counts as 0.
+///
+/// # Errors
+/// None: the address was read as text already.
+pub fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(String::deserialize(deserializer)?.parse().unwrap_or(0))
 }
 
 /// A path with a query; empty values are left out.
@@ -130,8 +143,10 @@ pub struct Sort {
 /// What stands under a list. Absent hrefs are not shown; a list that fits one page has none.
 #[derive(Clone, Debug, Default)]
 pub struct Pager {
-    /// Rows on this page.
-    pub shown: u64,
+    /// The number of its first row, from 1.
+    pub start: u64,
+    /// The number of its last row.
+    pub end: u64,
     /// Rows in all that match.
     pub total: u64,
     /// False past 10,000: 'more than'.
@@ -142,6 +157,34 @@ pub struct Pager {
     pub previous: Option<String>,
     /// One page on.
     pub next: Option<String>,
+}
+
+impl Pager {
+    /// Beneath a page that `cursor` led to, behind `from` rows; `href` makes the address of another one. Rows may come
+    /// and go while somebody turns pages: the numbers never leave what there is.
+    pub fn of<T>(page: &Page<T>, cursor: &str, from: u64, href: impl Fn(&str, u64) -> String) -> Pager {
+        let (shown, total) = (page.items.len() as u64, u64::try_from(page.total).unwrap_or(0));
+        let from = match (&page.previous_cursor, page.total_is_exact) {
+            (None, _) => 0,
+            (Some(_), true) => from.min(total.saturating_sub(shown)),
+            (Some(_), false) => from,
+        };
+        let before = from.saturating_sub(DEFAULT_LIMIT.unsigned_abs());
+        Pager {
+            start: if shown == 0 { 0 } else { from + 1 },
+            end: from + shown,
+            total,
+            total_is_exact: page.total_is_exact,
+            first: (!cursor.is_empty()).then(|| href("", 0)),
+            previous: page.previous_cursor.as_deref().map(|cursor| href(cursor, before)),
+            next: page.next_cursor.as_deref().map(|cursor| href(cursor, from + shown)),
+        }
+    }
+
+    /// Whether all there is stands on this page.
+    pub fn is_whole(&self) -> bool {
+        self.start <= 1 && self.end >= self.total
+    }
 }
 
 #[cfg(test)]
@@ -165,5 +208,27 @@ mod tests {
         assert_eq!(params.column("/x", "updated_at", false).order, Order::None);
         assert_eq!(ListParams::default().column("/x", "name", true).order, Order::Ascending);
         assert_eq!(ListParams::default().here(), "");
+    }
+
+    #[test]
+    fn a_pager_says_where_one_is() {
+        let page = |items: usize, previous: Option<&str>, next: Option<&str>| Page {
+            items: vec![(); items],
+            next_cursor: next.map(str::to_owned),
+            previous_cursor: previous.map(str::to_owned),
+            total: 120,
+            total_is_exact: true,
+        };
+        let at = |page: &Page<()>, cursor: &str, from| {
+            Pager::of(page, cursor, from, |cursor, from| format!("{cursor}+{from}"))
+        };
+        let middle = at(&page(50, Some("p"), Some("n")), "c", 50);
+        assert_eq!((middle.start, middle.end, middle.total), (51, 100, 120));
+        assert_eq!(middle.previous.as_deref(), Some("p+0"));
+        assert_eq!(middle.next.as_deref(), Some("n+100"));
+        let start = at(&page(50, None, Some("n")), "c", 7);
+        assert_eq!((start.start, start.end), (1, 50));
+        let end = at(&page(20, Some("p"), None), "c", 9_999);
+        assert_eq!((end.start, end.end, end.next), (101, 120, None));
     }
 }

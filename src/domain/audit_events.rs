@@ -2,12 +2,12 @@
 
 use store::{
     SortValue,
-    audit::{Event, EventFilter},
+    audit::{Event, EventFilter, Place},
 };
 
 use super::{
     Core,
-    paging::{self, DEFAULT_LIMIT, MAX_LIMIT, Page},
+    paging::{self, DEFAULT_LIMIT, MAX_LIMIT, Page, Scope},
 };
 use crate::error::{Error, Result};
 
@@ -71,12 +71,12 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
         return Err(Error::parameter("sort", "must be -seq, the newest first"));
     }
     let keyring = core.store.keyring();
-    let before = match query.cursor.as_deref() {
-        None | Some("") => i64::MAX,
-        Some(cursor) => match paging::decode_cursor(cursor, SCOPE, false, keyring)? {
-            (SortValue::Int(seq), _) => seq,
-            (SortValue::Text(_), _) => i64::MAX,
-        },
+    let (scope, place) = Scope::at(SCOPE.to_owned(), query.cursor.as_deref(), false, keyring)?;
+    let from = match place {
+        None => Place::Start,
+        Some((SortValue::Int(seq), _)) if scope.is_backward() => Place::After(seq),
+        Some((SortValue::Int(seq), _)) => Place::Before(seq),
+        Some((SortValue::Text(_), _)) => Place::Start,
     };
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().trim().to_owned();
     let filter = EventFilter {
@@ -86,7 +86,7 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
         target_id: text(&query.target_id),
         actor_name: text(&query.actor_name),
         target_name: text(&query.target_name),
-        before,
+        from,
         limit: limit + 1,
     };
     if [&filter.search, &filter.actor_name, &filter.target_name].iter().any(|text| text.chars().count() > 1000) {
@@ -95,7 +95,7 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
     let mut db = core.store.read().await?;
     let events = store::audit::list(&mut db, &filter).await?;
     let counted = store::audit::count(&mut db, &filter).await?;
-    Ok(paging::page(events, limit + 1, counted, SCOPE, keyring, |event| {
+    Ok(paging::page(events, limit + 1, counted, &scope, keyring, |event| {
         (SortValue::Int(event.seq), event.seq.to_string())
     }))
 }

@@ -33,6 +33,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Goes on behind the last row; `None` at the end.
     pub next_cursor: Option<String>,
+    /// Leads to the rows before the first one; `None` at the start.
+    pub previous_cursor: Option<String>,
     /// How many rows match.
     pub total: i64,
     /// Whether `total` was counted to its end.
@@ -52,13 +54,62 @@ pub struct Sorts<S: 'static> {
     pub default_descending: bool,
 }
 
+/// Which list a page is part of, and how the page was come to.
+pub struct Scope {
+    name: String,
+    way: Way,
+}
+
+/// How a page was come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From nowhere: it is the first one.
+    Start,
+    /// From the one before it.
+    Forward,
+    /// From the one behind it; its rows are read from the last to the first.
+    Backward,
+}
+
+impl Scope {
+    /// The list called `name`, at the place a cursor leads to, if one is given.
+    ///
+    /// # Errors
+    /// A cursor that is none of this list's.
+    pub fn at(
+        name: String,
+        cursor: Option<&str>,
+        is_text: bool,
+        keyring: &Keyring,
+    ) -> Result<(Scope, Option<(SortValue, String)>)> {
+        let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) else {
+            return Ok((Scope { name, way: Way::Start }, None));
+        };
+        if let Ok(place) = decode_cursor(cursor, &backwards(&name), is_text, keyring) {
+            return Ok((Scope { name, way: Way::Backward }, Some(place)));
+        }
+        let place = decode_cursor(cursor, &name, is_text, keyring)?;
+        Ok((Scope { name, way: Way::Forward }, Some(place)))
+    }
+
+    /// Whether the page's rows are to be read from the last to the first.
+    pub fn is_backward(&self) -> bool {
+        self.way == Way::Backward
+    }
+}
+
+/// The scope of cursors that lead to what stands before them.
+fn backwards(name: &str) -> String {
+    format!("{name}<")
+}
+
 /// What a listing needs besides the query: the table's orders, and its name for the cursor.
 pub fn listing<S: Copy>(
     query: &ListQuery,
     table: &str,
     sorts: &Sorts<S>,
     keyring: &Keyring,
-) -> Result<(Listing<S>, String)> {
+) -> Result<(Listing<S>, Scope)> {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Error::parameter("limit", format!("must be from 1 to {MAX_LIMIT}")));
@@ -78,10 +129,8 @@ pub fn listing<S: Copy>(
         ));
     };
     let scope = format!("{table}:{}{name}", if descending { "-" } else { "" });
-    let after = match query.cursor.as_deref() {
-        None | Some("") => None,
-        Some(cursor) => Some(decode_cursor(cursor, &scope, *is_text, keyring)?),
-    };
+    let (scope, after) = Scope::at(scope, query.cursor.as_deref(), *is_text, keyring)?;
+    let descending = descending != scope.is_backward();
     let search = query.search.as_deref().unwrap_or_default();
     if search.chars().count() > 1000 {
         return Err(Error::parameter("search", "must have at most 1000 characters"));
@@ -90,31 +139,39 @@ pub fn listing<S: Copy>(
     Ok((listing, scope))
 }
 
-/// Cuts the one row too many that tells whether there is a next page, and makes the cursor to it.
+/// Cuts the one row too many that tells whether the list goes on, and makes the cursors to both sides.
 pub fn page<T>(
     mut items: Vec<T>,
     limit_and_one: i64,
     counted: i64,
-    scope: &str,
+    scope: &Scope,
     keyring: &Keyring,
     place: impl Fn(&T) -> (SortValue, String),
 ) -> Page<T> {
     let limit = usize::try_from(limit_and_one - 1).unwrap_or(0);
     let more = items.len() > limit;
     items.truncate(limit);
-    let next_cursor = match items.last() {
-        Some(last) if more => {
-            let (value, id) = place(last);
-            Some(encode_cursor(&value, &id, scope, keyring))
-        }
-        _ => None,
+    // Whoever comes from a page can go back to it.
+    let (goes_back, goes_on) = match scope.way {
+        Way::Start => (false, more),
+        Way::Forward => (true, more),
+        Way::Backward => (more, true),
     };
+    if scope.is_backward() {
+        items.reverse();
+    }
+    let cursor = |row: &T, scope: &str| {
+        let (value, id) = place(row);
+        encode_cursor(&value, &id, scope, keyring)
+    };
+    let next_cursor = items.last().filter(|_| goes_on).map(|last| cursor(last, &scope.name));
+    let previous_cursor = items.first().filter(|_| goes_back).map(|first| cursor(first, &backwards(&scope.name)));
     let (total, total_is_exact) = total(counted);
-    Page { items, next_cursor, total, total_is_exact }
+    Page { items, next_cursor, previous_cursor, total, total_is_exact }
 }
 
 /// The cursor behind a row of the list `scope`: its sorted value and id, with a MAC so that nobody makes one up.
-pub fn encode_cursor(value: &SortValue, id: &str, scope: &str, keyring: &Keyring) -> String {
+fn encode_cursor(value: &SortValue, id: &str, scope: &str, keyring: &Keyring) -> String {
     let value = match value {
         SortValue::Text(text) => text.clone(),
         SortValue::Int(number) => number.to_string(),
@@ -126,7 +183,7 @@ pub fn encode_cursor(value: &SortValue, id: &str, scope: &str, keyring: &Keyring
 }
 
 /// Reads a cursor of the list `scope` back.
-pub fn decode_cursor(cursor: &str, scope: &str, is_text: bool, keyring: &Keyring) -> Result<(SortValue, String)> {
+fn decode_cursor(cursor: &str, scope: &str, is_text: bool, keyring: &Keyring) -> Result<(SortValue, String)> {
     let refused = || Error::parameter("cursor", "must be a next_cursor of this list, with the same sort");
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
     let (mac, body) = bytes.split_at_checked(12).ok_or_else(refused)?;

@@ -34,13 +34,14 @@ pub async fn list(core: &Core, query: &ListQuery, models: usize) -> Result<Page<
     let mut db = core.store.read().await?;
     let rows = store::providers::list_with_models(&mut db, &listing).await?;
     let counted = store::providers::count_with_models(&mut db, &listing).await?;
-    let page = paging::page(rows, listing.limit, counted, &scope, keyring, |row| providers::place(row, &listing));
+    let mut page = paging::page(rows, listing.limit, counted, &scope, keyring, |row| providers::place(row, &listing));
     let mut keys = Keys::default();
     let mut items = Vec::with_capacity(page.items.len());
-    for provider in page.items {
+    for provider in std::mem::take(&mut page.items) {
         items.push(card(&mut db, &mut keys, provider, &listing.search, models).await?);
     }
-    Ok(Page { items, next_cursor: page.next_cursor, total: page.total, total_is_exact: page.total_is_exact })
+    let Page { next_cursor, previous_cursor, total, total_is_exact, .. } = page;
+    Ok(Page { items, next_cursor, previous_cursor, total, total_is_exact })
 }
 
 /// One provider with all its models, as a page of its own; empty where it is gone.
@@ -54,7 +55,7 @@ pub async fn only(core: &Core, id: &str) -> Result<Page<ProviderCard>> {
         items.push(card(&mut db, &mut Keys::default(), provider, "", usize::MAX).await?);
     }
     let (total, total_is_exact) = total(i64::try_from(items.len()).unwrap_or(0));
-    Ok(Page { items, next_cursor: None, total, total_is_exact })
+    Ok(Page { items, next_cursor: None, previous_cursor: None, total, total_is_exact })
 }
 
 /// Every provider, by name, with the general key linked to it, for pickers.

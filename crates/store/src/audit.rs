@@ -117,7 +117,19 @@ fn canonical(seq: i64, event: &NewEvent<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Which events to list, newest first.
+/// Where a page of events stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Place {
+    /// With the newest.
+    #[default]
+    Start,
+    /// With the newest before this number.
+    Before(i64),
+    /// With the oldest after this number, the oldest first.
+    After(i64),
+}
+
+/// Which events to list.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
     /// Part of the target's or the actor's name; empty finds all.
@@ -132,36 +144,50 @@ pub struct EventFilter {
     pub actor_name: String,
     /// Part of the target's name; empty finds all.
     pub target_name: String,
-    /// Only events before this number.
-    pub before: i64,
+    /// Where the page stands.
+    pub from: Place,
     /// The most rows to give.
     pub limit: i64,
 }
 
-/// A page of events, newest first.
+/// A page of events, newest first unless it stands [`Place::After`].
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Event>, StoreError> {
-    query!(
-        fetch_all,
-        db,
-        Event,
-        "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, changes, \
-         address, request_id, mac FROM audit_events \
-         WHERE seq < $1 AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
-         AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
-         AND ($6 = '%%' OR lower(actor_name) LIKE $6 ESCAPE '\\') \
-         AND ($7 = '%%' OR lower(target_name) LIKE $7 ESCAPE '\\') ORDER BY seq DESC LIMIT $8",
-        filter.before,
-        filter.action.as_str(),
-        filter.actor_id.as_str(),
-        filter.target_id.as_str(),
-        like_pattern(&filter.search.to_lowercase()),
-        like_pattern(&filter.actor_name.to_lowercase()),
-        like_pattern(&filter.target_name.to_lowercase()),
-        filter.limit,
-    )
+    macro_rules! events {
+        ($where:literal, $order:literal, $seq:expr) => {
+            query!(
+                fetch_all,
+                db,
+                Event,
+                concat!(
+                    "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, \
+                     changes, address, request_id, mac FROM audit_events WHERE ",
+                    $where,
+                    " AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
+                     AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
+                     AND ($6 = '%%' OR lower(actor_name) LIKE $6 ESCAPE '\\') \
+                     AND ($7 = '%%' OR lower(target_name) LIKE $7 ESCAPE '\\') ORDER BY seq ",
+                    $order,
+                    " LIMIT $8"
+                ),
+                $seq,
+                filter.action.as_str(),
+                filter.actor_id.as_str(),
+                filter.target_id.as_str(),
+                like_pattern(&filter.search.to_lowercase()),
+                like_pattern(&filter.actor_name.to_lowercase()),
+                like_pattern(&filter.target_name.to_lowercase()),
+                filter.limit,
+            )
+        };
+    }
+    match filter.from {
+        Place::Start => events!("seq < $1", "DESC", i64::MAX),
+        Place::Before(seq) => events!("seq < $1", "DESC", seq),
+        Place::After(seq) => events!("seq > $1", "ASC", seq),
+    }
 }
 
 /// How many events match, counted up to `EXACT_TOTAL + 1`.

@@ -225,6 +225,9 @@ async fn show(
     delete: Option<DeleteGeneralKey>,
 ) -> Answer {
     let found = general_keys::list(&state.core, &params.query()).await?;
+    if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
+        return Ok(start.into_response());
+    }
     let now = state.core.clock.now_ms();
     let shown = GeneralKeysPage {
         shell: session.shell(Nav::Keys).saying(&params.done),
