@@ -19,12 +19,19 @@ function relative(date) {
 const day = (date) => `${date.getDate()} ${date.toLocaleString("en-US", { month: "short" })} ${date.getFullYear()}`;
 const moment = (date) => `${day(date)}, ${date.toLocaleTimeString("en-GB", { timeZoneName: "short" })}`;
 
+function untilWords(date) {
+  const midnight = (of) => new Date(of.getFullYear(), of.getMonth(), of.getDate());
+  const days = Math.round((midnight(date) - midnight(new Date())) / 86400000);
+  return days === 0 ? "today" : days === 1 ? "tomorrow" : `in ${days} days`;
+}
+
 function showTimes(root = document) {
   for (const time of $$("time[datetime]", root)) {
     const date = new Date(time.dateTime);
     if (isNaN(date)) continue;
     if ("relative" in time.dataset) [time.textContent, time.title] = [relative(date), moment(date)];
     else if ("date" in time.dataset) [time.textContent, time.title] = [day(date), `${relative(date)}, ${moment(date)}`];
+    else if ("until" in time.dataset) time.textContent = `Expires ${untilWords(date)}`;
     else if ("exact" in time.dataset) [time.textContent, time.title] = [moment(date), relative(date)];
   }
 }

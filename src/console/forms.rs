@@ -153,6 +153,11 @@ impl Refused {
         Refused { status: StatusCode::OK, not_bound: None, fields: Vec::new(), whole: None }
     }
 
+    /// Whether nothing is refused.
+    pub fn is_nothing(&self) -> bool {
+        self.status == StatusCode::OK
+    }
+
     /// Refuses one field.
     pub fn field(name: &str, why: &str) -> Refused {
         Refused::of(&Error::field(name, why))

@@ -72,7 +72,7 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
         return Ok(Redirect::to("/sign-in").into_response());
     }
     let owner = Owner { name: name.clone(), email: email.clone(), password: Zeroizing::new(password) };
-    match first_run::claim(&state.core, &token, owner, &caller).await {
+    match first_run::claim(&state.core, token_of(&token), owner, &caller).await {
         Ok(session) => {
             let cookie = auth::start_cookie(&state.web, &session);
             let home = format!("/keys/general?done={}", Flash::Welcome.code());
@@ -97,6 +97,27 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
     }
 }
 
+/// The token of what was pasted: the setup link, `#token=…`, `token=…`, or the token itself.
+fn token_of(pasted: &str) -> &str {
+    let fragment = pasted.rsplit_once('#').map_or(pasted, |(_, fragment)| fragment).trim();
+    fragment.strip_prefix("token=").unwrap_or(fragment)
+}
+
 fn password_min() -> u32 {
     u32::try_from(MIN_PASSWORD).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setup_token_is_taken_however_it_was_copied() {
+        for pasted in
+            ["abc-_1", " token=abc-_1\n", "#token=abc-_1", "https://keys.example.com/setup#token=abc-_1 ", "#abc-_1"]
+        {
+            assert_eq!(token_of(pasted), "abc-_1", "{pasted}");
+        }
+        assert_eq!(token_of(""), "");
+    }
 }

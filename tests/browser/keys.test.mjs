@@ -71,6 +71,35 @@ inEach("a general key is made, tested, renamed, replaced and deleted", async (pa
   assert.equal(await rowOf(page, `${name}_NEW`).count(), 0);
 });
 
+inEach("Enter in a form saves it, and a refused form begins where it was refused", async (page, tag) => {
+  await page.goto("/keys/general/new");
+  await page.locator("#name").fill(`ENTER_${tag}`);
+  await page.locator("#value").fill("has spaces in it");
+  await page.keyboard.press("Enter");
+  await page.locator("#value-error").waitFor();
+  await page.waitForFunction(() => document.activeElement.id === "value");
+  await page.keyboard.type(GOOD_VALUE);
+  await page.keyboard.press("Enter");
+  await said(page, "API key saved.");
+  await link(page, `Edit ENTER_${tag}`).click();
+  await page.locator("#name").fill(`ENTERED_${tag}`);
+  await page.locator("#name").press("Enter");
+  await said(page, "Changes saved.");
+  await page.goto("/catalog");
+  await link(page, "Edit chat-model").click();
+  await page.locator("#upstream_model").press("Enter");
+  await said(page, "Changes saved.");
+  await page.goto("/keys/agent/new");
+  await page.locator("#name").fill(`Refused-${tag}`);
+  await page.locator("summary", { hasText: "Limits" }).click();
+  await page.locator("#expires_in_days").fill("5");
+  // As a browser without the check of its own would.
+  await page.locator("#expires_in_days").evaluate((input) => { input.form.noValidate = true; input.value = "500"; });
+  await page.locator("#name").press("Enter");
+  await page.locator("#expires_in_days-error").waitFor();
+  await page.waitForFunction(() => document.activeElement.id === "expires_in_days");
+});
+
 inEach("deleting a linked general key names what stops, and takes its name or a replacement", async (page, tag) => {
   const key = await call("POST", "general-keys", { name: `LINKED_${tag}`, value: GOOD_VALUE });
   const to = await call("POST", "providers", { name: `Linked-${tag}`, kind: "openai", base_url: provider.base, general_key_id: key.id });
@@ -200,7 +229,7 @@ inEach("the show-once page shows once; limits hold", async (page, tag) => {
   assert.ok(!(await page.content()).includes(secret));
   await check(page);
   await page.goto("/keys/agent");
-  assert.match(await rowOf(page, `Once-${tag}`).innerText(), /Expires in [45] days/);
+  assert.match(await rowOf(page, `Once-${tag}`).innerText(), /Expires in 5 days/);
 });
 
 test("leaving the show-once page before copying asks once", () => withPage(browser, server, WIDE, { cookie }, async (page) => {

@@ -43,7 +43,7 @@ const RECENT_DAYS: i64 = 7;
 pub enum AgentStatus {
     /// Valid and usable.
     Active,
-    /// Valid, and ends in so many days (0 = today).
+    /// Valid, and ends so many calendar days from now (0 = today).
     ExpiresIn(u32),
     /// Past its expiry date.
     Expired,
@@ -53,11 +53,14 @@ pub enum AgentStatus {
 
 impl AgentStatus {
     fn of(key: &AgentKey, now: i64) -> AgentStatus {
-        match (Status::of(key, now), (key.expires_at - now) / DAY_MS) {
-            (Status::Expired, _) => AgentStatus::Expired,
-            (Status::Disabled, _) => AgentStatus::Disabled,
-            (Status::Active, days @ 0..SOON_DAYS) => AgentStatus::ExpiresIn(u32::try_from(days).unwrap_or(0)),
-            (Status::Active, _) => AgentStatus::Active,
+        match Status::of(key, now) {
+            Status::Expired => AgentStatus::Expired,
+            Status::Disabled => AgentStatus::Disabled,
+            Status::Active if key.expires_at - now < SOON_DAYS * DAY_MS => {
+                let days = key.expires_at.div_euclid(DAY_MS) - now.div_euclid(DAY_MS);
+                AgentStatus::ExpiresIn(u32::try_from(days).unwrap_or(0))
+            }
+            Status::Active => AgentStatus::Active,
         }
     }
 }
@@ -255,6 +258,9 @@ async fn show(
     delete: Option<DeleteAgentKey>,
 ) -> Answer {
     let found = agent_keys::list(&state.core, &params.query(), Some(&params.status)).await?;
+    if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
+        return Ok(start.into_response());
+    }
     let now = state.core.clock.now_ms();
     let shown = AgentKeysPage {
         shell: session.shell(Nav::Keys).saying(&params.done),

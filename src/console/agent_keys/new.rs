@@ -34,6 +34,8 @@ use crate::{
 pub struct AgentKeyNewPage {
     /// Around it.
     pub shell: Shell,
+    /// Nothing was refused yet: New starts in its first field, a refused form in the first refused one.
+    pub fresh: bool,
     /// API Key Name
     pub name: Field,
     /// Days until it expires.
@@ -137,6 +139,7 @@ fn show_form(state: &State, session: &Session, fields: Fields, mut refused: Refu
     let days = fields.expires_in_days.trim().parse().ok().filter(|days| (1..=longest).contains(days));
     let shown = AgentKeyNewPage {
         shell: session.shell(Nav::Keys),
+        fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         expires_in_days: Field::new(fields.expires_in_days, refused.take("expires_in_days")),
         max_days: max_days(state),

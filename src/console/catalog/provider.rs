@@ -37,6 +37,8 @@ pub struct ProviderFormPage {
     pub id: Option<String>,
     /// Its name as saved, for the title of Edit.
     pub saved_name: String,
+    /// Nothing was refused yet: New starts in its first field, a refused form in the first refused one.
+    pub fresh: bool,
     /// Name
     pub name: Field,
     /// Kinds to choose from.
@@ -159,6 +161,7 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
         shell: session.shell(Nav::Providers),
         id: id.map(str::to_owned),
         saved_name,
+        fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         kinds: kinds(&fields.kind),
         kind_error: refused.take("kind"),

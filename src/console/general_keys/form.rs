@@ -42,6 +42,8 @@ pub struct GeneralKeyFormPage {
     pub shell: Shell,
     /// The key that is edited; `None` = New.
     pub key: Option<GeneralKeyRow>,
+    /// Nothing was refused yet: New starts in its first field, a refused form in the first refused one.
+    pub fresh: bool,
     /// API Key Name
     pub name: Field,
     /// Why API Key Value was refused. The value itself is never sent back.
@@ -56,6 +58,13 @@ pub struct GeneralKeyFormPage {
     pub nonce: String,
     /// What is wrong with the whole.
     pub error: Option<String>,
+}
+
+impl GeneralKeyFormPage {
+    /// Whether there is a provider to test the key at.
+    fn is_testable(&self) -> bool {
+        !self.providers.is_empty() || self.key.as_ref().is_some_and(|key| !key.links.is_empty())
+    }
 }
 
 /// What was typed.
@@ -154,6 +163,7 @@ async fn show_new(state: &State, session: &Session, fields: Fields, refused: Opt
     let shown = GeneralKeyFormPage {
         shell: session.shell(Nav::Keys),
         key: None,
+        fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         value_error: refused.take("value"),
         providers: provider_choices(state, None, &fields.provider_id).await?,
@@ -174,6 +184,7 @@ async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fi
     let shown = GeneralKeyFormPage {
         shell: session.shell(Nav::Keys),
         key: Some(GeneralKeyRow::new(&view, state.core.clock.now_ms())),
+        fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         value_error: refused.take("value"),
         providers: provider_choices(state, Some(id), &fields.provider_id).await?,
