@@ -39,6 +39,7 @@ codes! {
     NoGeneralKey = "no_general_key", 503, "No general key is linked";
     ProviderBusy = "provider_busy", 503, "Too many calls are in flight";
     StorageUnavailable = "storage_unavailable", 503, "The storage is unavailable";
+    Damaged = "integrity_check_failed", 503, "A row fails its integrity check";
     UpstreamTimeout = "upstream_timeout", 504, "The provider did not answer in time";
     Unauthenticated = "unauthenticated", 401, "A management token is needed";
     Forbidden = "forbidden", 403, "Not allowed";
@@ -126,6 +127,22 @@ impl Error {
         Error::refused(format!("/{name}"), detail, whole)
     }
 
+    /// Both of two results, or what is wrong with either: refused fields are told together.
+    ///
+    /// # Errors
+    /// The first error, with the other's fields.
+    pub fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok((first, second)),
+            (Err(mut error), Err(other)) if !error.fields.is_empty() && !other.fields.is_empty() => {
+                error.detail = format!("{}; {}", error.detail, other.detail);
+                error.fields.extend(other.fields);
+                Err(error)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
     /// A refused query parameter.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Error {
         let detail = detail.into();
@@ -172,7 +189,7 @@ impl From<StoreError> for Error {
                 format!("somebody else changed this row of {table} meanwhile; read it again"),
             ),
             StoreError::Tampered { table, ref id } => Error::new(
-                Code::StorageUnavailable,
+                Code::Damaged,
                 format!(
                     "{table} {id} fails its integrity check, so it is not used; restore it from a backup or delete it"
                 ),
@@ -236,6 +253,16 @@ impl std::fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_two_fields_is_told_at_once() {
+        let refused = |name: &str| Err::<(), _>(Error::field(name, "must not be empty"));
+        let error = Error::both(refused("name"), refused("value")).expect_err("both refused");
+        assert_eq!(error.detail, "name: must not be empty; value: must not be empty");
+        assert_eq!(error.fields.iter().map(|field| field.pointer.as_str()).collect::<Vec<_>>(), ["/name", "/value"]);
+        assert_eq!(Error::both(Ok(()), refused("value")).expect_err("one refused").fields.len(), 1);
+        assert!(Error::both(Ok(1), Ok(2)).is_ok());
+    }
 
     #[test]
     fn keys_are_not_repeated_and_words_are() {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    Handle, Listing, SortValue, Store,
+    Handle, Listing, SortValue, Standing, Store,
     agent_keys::{AgentKey, AgentKeySort, AgentSecretRow, StatusFilter},
 };
 use vault::{AgentSecret, Token, TokenKind};
@@ -38,6 +38,21 @@ const SORTS: Sorts<AgentKeySort> = Sorts {
     ],
     default_descending: false,
 };
+
+/// As the console lists them: what asks for attention first.
+const SORTS_FOR_PEOPLE: Sorts<AgentKeySort> = Sorts {
+    all: &[
+        ("attention", AgentKeySort::Attention, false),
+        ("expires_at", AgentKeySort::ExpiresAt, false),
+        ("name", AgentKeySort::Name, true),
+        ("created_at", AgentKeySort::CreatedAt, false),
+        ("last_used_at", AgentKeySort::LastUsedAt, false),
+    ],
+    default_descending: false,
+};
+
+/// From how many days before its end a key ends soon.
+pub const SOON_DAYS: i64 = 14;
 
 /// What a key is good for at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +111,7 @@ pub async fn create(
     expires_in_days: Option<i64>,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<Created>> {
-    let name = Name::parse(name)?;
-    let max = core.agent_key_max_days;
-    let days = expires_in_days.unwrap_or(max);
-    if !(1..=max).contains(&days) {
-        return Err(Error::field("expires_in_days", format!("must be from 1 to {max}, the policy's maximum")));
-    }
+    let (name, days) = Error::both(Name::parse(name), parse_days(core, expires_in_days))?;
     let now = core.clock.now_ms();
     let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
     let digest = core.store.keyring().digest(secret.token().sha256());
@@ -144,6 +154,16 @@ pub async fn create(
     Ok(Outcome::Done(Created { key, secret: secret.expose_once() }))
 }
 
+/// How many days a key lives.
+fn parse_days(core: &Core, days: Option<i64>) -> Result<i64> {
+    let max = core.agent_key_max_days;
+    let days = days.unwrap_or(max);
+    if (1..=max).contains(&days) {
+        return Ok(days);
+    }
+    Err(Error::field("expires_in_days", format!("must be from 1 to {max}, the policy's maximum")))
+}
+
 /// The key with this id.
 ///
 /// # Errors
@@ -152,7 +172,15 @@ pub async fn get(core: &Core, id: &str) -> Result<AgentKey> {
     found(&mut core.store.read().await?, id).await
 }
 
-/// A page of keys.
+/// The key with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
+    found_standing(&mut core.store.read().await?, id).await
+}
+
+/// A page of keys; damaged ones are left out.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
@@ -163,13 +191,34 @@ pub async fn list(core: &Core, query: &ListQuery, status: Option<&str>) -> Resul
             .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
             .as_str(),
     };
+    Ok(page_of(core, query, &SORTS, status).await?.untouched())
+}
+
+/// A page of keys as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
+/// `unused`; anything else finds all.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list_standing(core: &Core, query: &ListQuery, status: &str) -> Result<Page<Standing<AgentKey>>> {
+    let known = ["active", "expired", "disabled", "soon", "unused"];
+    let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
+    page_of(core, query, &SORTS_FOR_PEOPLE, status).await
+}
+
+async fn page_of(
+    core: &Core,
+    query: &ListQuery,
+    sorts: &Sorts<AgentKeySort>,
+    status: &'static str,
+) -> Result<Page<Standing<AgentKey>>> {
     let keyring = core.store.keyring();
-    let (listing, scope) = paging::listing(query, "agent_keys", &SORTS, keyring)?;
-    let filter = StatusFilter { status, now: core.clock.now_ms() };
+    let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
+    let now = core.clock.now_ms();
+    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS };
     let mut db = core.store.read().await?;
     let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
     let counted = store::agent_keys::count(&mut db, &listing, filter).await?;
-    Ok(paging::page(keys, listing.limit, counted, &scope, keyring, |key| place(key, &listing)))
+    Ok(paging::page(keys, listing.limit, counted, &scope, keyring, |key| place(&key.row, &listing, now)))
 }
 
 /// Renames a key.
@@ -222,14 +271,14 @@ pub async fn set_disabled(
     .await
 }
 
-/// Deletes a key. Its next call is refused, and its open streams end.
+/// Deletes a key, a damaged one as well. Its next call is refused, and its open streams end.
 ///
 /// # Errors
 /// [`Code::VersionMismatch`]; [`Code::NotFound`].
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<()> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let key = found(&mut tx, id).await?;
+    let key = found_standing(&mut tx, id).await?.row;
     check_version(key.version, version)?;
     store::agent_keys::delete(&mut tx, id).await?;
     let changes = Changes::default().field("name", key.name.as_str(), ());
@@ -384,16 +433,21 @@ async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
     store::agent_keys::get(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
 }
 
+async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<AgentKey>> {
+    store::agent_keys::get_standing(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
+}
+
 fn target(key: &AgentKey) -> ChangeTarget<'_> {
     ChangeTarget { kind: "agent_key", id: &key.id, name: &key.name }
 }
 
-fn place(key: &AgentKey, listing: &Listing<AgentKeySort>) -> (SortValue, String) {
+fn place(key: &AgentKey, listing: &Listing<AgentKeySort>, now: i64) -> (SortValue, String) {
     let value = match listing.sort {
         AgentKeySort::Name => SortValue::Text(key.name_key.clone()),
         AgentKeySort::CreatedAt => SortValue::Int(key.created_at),
         AgentKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
         AgentKeySort::ExpiresAt => SortValue::Int(key.expires_at),
+        AgentKeySort::Attention => SortValue::Int(AgentKeySort::attention(key.expires_at, now)),
     };
     (value, key.id.clone())
 }

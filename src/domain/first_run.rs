@@ -77,8 +77,8 @@ pub async fn claim(core: &Core, token: &str, owner: Owner, caller: &Caller) -> R
     let token = OneTimeToken::parse(token.trim()).map_err(|_| refused_token())?;
     // Nobody without the token makes us hash passwords.
     check_token(core, &mut core.store.read().await?, &token).await?;
-    let name = Name::parse(&owner.name)?;
-    members::parse_email(&owner.email)?;
+    let who = Error::both(Name::parse(&owner.name), members::parse_email(&owner.email));
+    let ((name, _), ()) = Error::both(who, members::check_password(&owner.password))?;
     let password_hash = members::hash(core, owner.password).await?;
     let mut tx = core.store.write().await?;
     let member = members::create_first(core, &mut tx, &owner.email, &name.text, password_hash).await?;

@@ -1,7 +1,7 @@
 //! General keys: credentials of providers, stored sealed, never read back.
 
 use store::{
-    Handle, Listing, SortValue,
+    Handle, Listing, SortValue, Standing,
     general_keys::{GeneralKey, GeneralKeySort},
 };
 use vault::{Binding, ProviderValue};
@@ -51,8 +51,7 @@ pub async fn create(
     value: String,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<GeneralKeyView>> {
-    let name = Name::parse(name)?;
-    let value = parse_value(value)?;
+    let (name, value) = Error::both(Name::parse(name), parse_value(value))?;
     let now = core.clock.now_ms();
     let id = ids::mint("gk", now, &core.entropy)?;
     let key = GeneralKey {
@@ -97,21 +96,40 @@ pub async fn get(core: &Core, id: &str) -> Result<GeneralKeyView> {
     Ok(GeneralKeyView { key, linked_to })
 }
 
-/// A page of keys.
+/// The key with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<GeneralKeyView>> {
+    let mut db = core.store.read().await?;
+    let Standing { row: key, is_damaged } = found_standing(&mut db, id).await?;
+    let linked_to = links::linked_to(&mut db, id).await?;
+    Ok(Standing { row: GeneralKeyView { key, linked_to }, is_damaged })
+}
+
+/// A page of keys; damaged ones are left out.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
 pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<GeneralKeyView>> {
+    Ok(list_standing(core, query).await?.untouched())
+}
+
+/// A page of keys as they stand.
+///
+/// # Errors
+/// A refused parameter; a storage failure.
+pub async fn list_standing(core: &Core, query: &ListQuery) -> Result<Page<Standing<GeneralKeyView>>> {
     let keyring = core.store.keyring();
     let (listing, scope) = paging::listing(query, "general_keys", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let mut views = Vec::new();
-    for key in store::general_keys::list(&mut db, &listing).await? {
+    for Standing { row: key, is_damaged } in store::general_keys::list(&mut db, &listing).await? {
         let linked_to = links::linked_to(&mut db, &key.id).await?;
-        views.push(GeneralKeyView { key, linked_to });
+        views.push(Standing { row: GeneralKeyView { key, linked_to }, is_damaged });
     }
     let counted = store::general_keys::count(&mut db, &listing).await?;
-    Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.key, &listing)))
+    Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.row.key, &listing)))
 }
 
 /// Every key, by name, for pickers.
@@ -138,8 +156,8 @@ pub struct Edit {
 /// # Errors
 /// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused field; [`Code::NotFound`].
 pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<GeneralKeyView> {
-    let name = edit.name.as_deref().map(Name::parse).transpose()?;
-    let value = edit.value.map(parse_value).transpose()?;
+    let name = edit.name.as_deref().map(Name::parse).transpose();
+    let (name, value) = Error::both(name, edit.value.map(parse_value).transpose())?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
@@ -174,13 +192,13 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     Ok(GeneralKeyView { key, linked_to })
 }
 
-/// Deletes a key; one that is linked only with `force`, which unlinks it.
+/// Deletes a key, a damaged one as well; one that is linked only with `force`, which unlinks it.
 ///
 /// # Errors
 /// [`Code::Linked`] with the links; [`Code::VersionMismatch`]; [`Code::NotFound`].
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, force: bool) -> Result<()> {
     let mut tx = core.store.write().await?;
-    let key = found(&mut tx, id).await?;
+    let key = found_standing(&mut tx, id).await?.row;
     check_version(key.version, version)?;
     let linked_to = links::linked_to(&mut tx, id).await?;
     links::check_all_intact(&mut tx, &linked_to).await?;
@@ -293,6 +311,10 @@ pub(super) fn parse_value(value: String) -> Result<ProviderValue> {
 
 pub(super) async fn found(db: &mut impl Handle, id: &str) -> Result<GeneralKey> {
     store::general_keys::get(db, id).await?.ok_or_else(|| Error::not_found("general key", id))
+}
+
+async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<GeneralKey>> {
+    store::general_keys::get_standing(db, id).await?.ok_or_else(|| Error::not_found("general key", id))
 }
 
 fn target(key: &GeneralKey) -> ChangeTarget<'_> {

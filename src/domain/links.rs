@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use store::{
-    Handle, Write,
+    Handle, StoreError, Write,
     general_keys::{GeneralKey, SealedCopy},
     links::Link,
     models::Model,
@@ -318,9 +318,14 @@ pub async fn linked_to(db: &mut impl Handle, general_key_id: &str) -> Result<Vec
     let mut linked = Vec::new();
     for link in store::links::of_general_key(db, general_key_id).await? {
         let name = if link.target_kind == "provider" {
-            store::providers::get(db, &link.target_id).await?.map(|provider| provider.name)
+            store::providers::get(db, &link.target_id).await.map(|found| found.map(|provider| provider.name))
         } else {
-            store::models::get(db, &link.target_id).await?.map(|model| model.name)
+            store::models::get(db, &link.target_id).await.map(|found| found.map(|model| model.name))
+        };
+        let name = match name {
+            // It is used for nothing, and must not hide what it is linked to.
+            Err(StoreError::Tampered { .. }) => Some(String::from("(damaged)")),
+            name => name?,
         };
         if let Some(name) = name {
             linked.push(LinkedTo { kind: link.target_kind, id: link.target_id, name });

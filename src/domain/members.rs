@@ -69,17 +69,26 @@ pub fn parse_email(text: &str) -> Result<String> {
     }
 }
 
-/// Hashes a password with Argon2id (19 MiB, t=2, p=1), off the runtime's threads.
+/// Whether a password may be set.
 ///
 /// # Errors
 /// A refused field `password`: 12 characters to 1 KiB.
-pub async fn hash(core: &Core, password: Zeroizing<String>) -> Result<String> {
+pub fn check_password(password: &str) -> Result<()> {
     if password.len() > MAX_PASSWORD {
         return Err(Error::field("password", format!("must have at most {MAX_PASSWORD} bytes")));
     }
     if password.chars().count() < MIN_PASSWORD {
         return Err(Error::field("password", format!("must have at least {MIN_PASSWORD} characters")));
     }
+    Ok(())
+}
+
+/// Hashes a password with Argon2id (19 MiB, t=2, p=1), off the runtime's threads.
+///
+/// # Errors
+/// A refused field `password`: 12 characters to 1 KiB.
+pub async fn hash(core: &Core, password: Zeroizing<String>) -> Result<String> {
+    check_password(&password)?;
     let mut salt = [0_u8; 16];
     core.entropy.fill(&mut salt)?;
     core.passwords

@@ -11,6 +11,7 @@ pub mod catalog;
 mod change;
 pub mod clock;
 pub mod first_run;
+pub mod first_steps;
 pub mod general_keys;
 pub mod idempotency;
 pub mod ids;

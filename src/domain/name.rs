@@ -60,7 +60,10 @@ impl Name {
     /// As [`Name::parse`].
     pub fn parse_provider(text: &str) -> Result<Name, Error> {
         if text.contains('/') {
-            return Err(Error::field("name", "must not hold a /, which separates provider and model in `model`"));
+            return Err(Error::field(
+                "name",
+                "must not hold a /, which separates the provider from the model where agents name both",
+            ));
         }
         Name::parse(text)
     }

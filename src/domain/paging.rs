@@ -2,7 +2,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use store::{EXACT_TOTAL, Listing, SortValue};
+use store::{EXACT_TOTAL, Listing, SortValue, Standing};
 use vault::Keyring;
 
 use super::name;
@@ -39,6 +39,15 @@ pub struct Page<T> {
     pub total: i64,
     /// Whether `total` was counted to its end.
     pub total_is_exact: bool,
+}
+
+impl<R> Page<Standing<R>> {
+    /// Without the damaged rows.
+    pub fn untouched(self) -> Page<R> {
+        let Page { items, next_cursor, previous_cursor, total, total_is_exact } = self;
+        let items = items.into_iter().filter(|one| !one.is_damaged).map(|one| one.row).collect();
+        Page { items, next_cursor, previous_cursor, total, total_is_exact }
+    }
 }
 
 /// A total as counted (up to one more than [`EXACT_TOTAL`]), and whether it is exact.

@@ -62,10 +62,11 @@ pub async fn create(
     new: NewProvider,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<ProviderView>> {
-    let name = Name::parse_provider(&new.name)?;
-    let kind = parse_kind(&new.kind)?;
-    let base_url = base_url_or_default(new.base_url, kind)?;
-    let target = parse_target(core, &base_url, kind)?;
+    let at = parse_kind(&new.kind).and_then(|kind| {
+        let base_url = base_url_or_default(new.base_url, kind)?;
+        Ok((kind, parse_target(core, &base_url, kind)?))
+    });
+    let (name, (kind, target)) = Error::both(Name::parse_provider(&new.name), at)?;
     let value = links::parse_value_again(new.general_key_value)?;
     new.limits.check()?;
     let now = core.clock.now_ms();
@@ -164,22 +165,19 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     check_version(before.version, version)?;
     let linked_before = links::keys_of(&mut tx, id).await?;
     let mut provider = before.clone();
-    if let Some(name) = &edit.name {
-        let name = Name::parse_provider(name)?;
+    let name = edit.name.as_deref().map(Name::parse_provider).transpose();
+    let at = parse_kind(edit.kind.as_deref().unwrap_or(&before.kind)).and_then(|kind| {
+        let base_url = match edit.base_url {
+            Some(base_url) => base_url_or_default(base_url, kind)?,
+            None => before.base_url.clone(),
+        };
+        Ok((kind, parse_target(core, &base_url, kind)?))
+    });
+    let (name, (kind, target)) = Error::both(name, at)?;
+    if let Some(name) = name {
         (provider.name, provider.name_key) = (name.text, name.key);
     }
-    if let Some(kind) = &edit.kind {
-        provider.kind = parse_kind(kind)?.as_str().to_owned();
-    }
-    let kind = parse_kind(&provider.kind)?;
-    if let Some(base_url) = edit.base_url {
-        provider.base_url = base_url_or_default(base_url, kind)?;
-    }
-    let target = if (&provider.base_url, &provider.kind) == (&before.base_url, &before.kind) {
-        target_of(core, &before)?.1
-    } else {
-        parse_target(core, &provider.base_url, kind)?
-    };
+    provider.kind = kind.as_str().to_owned();
     provider.base_url = target.url().to_owned();
     if let Some(change) = edit.limits {
         let limits = change(ProviderLimits::of_column(&before.limits));
@@ -275,7 +273,7 @@ fn parse_kind(kind: &str) -> Result<Kind> {
 
 fn base_url_or_default(base_url: Option<String>, kind: Kind) -> Result<String> {
     base_url.or_else(|| kind.default_base_url().map(str::to_owned)).ok_or_else(|| {
-        Error::field("base_url", format!("is needed for the kind {}, which has no one public address", kind.as_str()))
+        Error::field("base_url", format!("is needed for {}, which has no one public address", kind.label()))
     })
 }
 

@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     Handle, Listing, StoreError, Write,
-    authentic::{Authentic, checked, stamp, untouched},
+    authentic::{Authentic, Standing, checked, stamp, standing},
     db::{execute, page, query},
     listing::Count,
 };
@@ -99,15 +99,30 @@ pub enum AgentKeySort {
     CreatedAt,
     LastUsedAt,
     ExpiresAt,
+    /// What asks for attention first: keys that live, the soonest to end first, then those that ended, the latest first.
+    Attention,
+}
+
+/// More than any time: keys that ended sort by what their end is short of it.
+const BEYOND: i64 = 10_000_000_000_000_000;
+
+impl AgentKeySort {
+    /// A key's place in the order by attention, as of `now`.
+    pub fn attention(expires_at: i64, now: i64) -> i64 {
+        if expires_at > now { expires_at } else { BEYOND - expires_at }
+    }
 }
 
 /// The status to list, as of a time in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct StatusFilter {
-    /// `active`, `expired`, `disabled`, or empty for all.
+    /// `active`, `expired`, `disabled`; of the active ones only `soon`, those that end before [`StatusFilter::soon`];
+    /// `unused`, those never used; or empty for all.
     pub status: &'static str,
     /// The time that decides between active and expired.
     pub now: i64,
+    /// Until when an end is soon.
+    pub soon: i64,
 }
 
 /// The key with this id.
@@ -115,15 +130,28 @@ pub struct StatusFilter {
 /// # Errors
 /// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
 pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreError> {
-    let row = query!(
+    let row = read(db, id).await?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// The key with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Standing<AgentKey>>, StoreError> {
+    let row = read(db, id).await?;
+    Ok(standing(db.keyring(), row.into_iter().collect()).pop())
+}
+
+async fn read(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreError> {
+    query!(
         fetch_optional,
         db,
         AgentKey,
         "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, created_at, \
          expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
         id
-    )?;
-    row.map(|row| checked(db.keyring(), row)).transpose()
+    )
 }
 
 /// The secret with this digest.
@@ -142,7 +170,7 @@ pub async fn find_secret(db: &mut impl Handle, digest: &str) -> Result<Option<Ag
     row.map(|row| checked(db.keyring(), row)).transpose()
 }
 
-/// A page of keys.
+/// A page of keys as they stand.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -150,17 +178,27 @@ pub async fn list(
     db: &mut impl Handle,
     listing: &Listing<AgentKeySort>,
     filter: StatusFilter,
-) -> Result<Vec<AgentKey>, StoreError> {
+) -> Result<Vec<Standing<AgentKey>>, StoreError> {
     macro_rules! by {
         ($column:literal, $after:expr) => {
             page!(
-                db, AgentKey,
+                db,
+                AgentKey,
                 "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
                  created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
-                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($3 = '' OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' \
-                 WHEN disabled_at > 0 THEN 'disabled' ELSE 'active' END)",
-                $column, ["$5", "$6"], listing.descending, $after, listing.limit, listing.pattern(),
-                filter.status, filter.now
+                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                 OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
+                 OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
+                 ELSE 'active' END)",
+                $column,
+                ["$6", "$7"],
+                listing.descending,
+                $after,
+                listing.limit,
+                listing.pattern(),
+                filter.status,
+                filter.now,
+                filter.soon
             )
         };
     }
@@ -169,8 +207,12 @@ pub async fn list(
         AgentKeySort::CreatedAt => by!("created_at", listing.after_int()),
         AgentKeySort::LastUsedAt => by!("last_used_at", listing.after_int()),
         AgentKeySort::ExpiresAt => by!("expires_at", listing.after_int()),
+        AgentKeySort::Attention => by!(
+            "(CASE WHEN expires_at > $4 THEN expires_at ELSE 10000000000000000 - expires_at END)",
+            listing.after_int()
+        ),
     }?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(standing(db.keyring(), rows))
 }
 
 /// How many keys match, counted up to `EXACT_TOTAL + 1`.
@@ -187,13 +229,30 @@ pub async fn count(
         db,
         Count,
         "SELECT count(*) AS n FROM (SELECT id FROM agent_keys WHERE name_key LIKE $1 ESCAPE '\\' \
-         AND ($2 = '' OR $2 = CASE WHEN expires_at <= $3 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
-         ELSE 'active' END) LIMIT 10001) AS counted",
+         AND ($2 = '' OR ($2 = 'unused' AND last_used_at = 0) \
+         OR ($2 = 'soon' AND expires_at > $3 AND expires_at < $4 AND disabled_at = 0) \
+         OR $2 = CASE WHEN expires_at <= $3 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' ELSE 'active' END) \
+         LIMIT 10001) AS counted",
         listing.pattern(),
         filter.status,
-        filter.now
+        filter.now,
+        filter.soon
     )?;
     Ok(count.n)
+}
+
+/// Whether any key was ever used.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn any_used(db: &mut impl Handle) -> Result<bool, StoreError> {
+    let count = query!(
+        fetch_one,
+        db,
+        Count,
+        "SELECT count(*) AS n FROM (SELECT id FROM agent_keys WHERE last_used_at > 0 LIMIT 1) AS used"
+    )?;
+    Ok(count.n > 0)
 }
 
 /// Writes a new key with its secret's digest.

@@ -26,13 +26,19 @@ pub(crate) fn stamp<R: Authentic>(keyring: &Keyring, row: &R) -> String {
 /// # Errors
 /// [`StoreError::Tampered`], logged here once with its reason.
 pub(crate) fn checked<R: Authentic>(keyring: &Keyring, row: R) -> Result<R, StoreError> {
-    match keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac()) {
-        Ok(()) => Ok(row),
-        Err(reason) => {
-            tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");
-            Err(StoreError::Tampered { table: R::TABLE, id: row.id().to_owned() })
-        }
+    match is_untouched(keyring, &row) {
+        true => Ok(row),
+        false => Err(StoreError::Tampered { table: R::TABLE, id: row.id().to_owned() }),
     }
+}
+
+/// Whether a row is as Keyward wrote it; one that is not is logged here, once, with the reason.
+fn is_untouched<R: Authentic>(keyring: &Keyring, row: &R) -> bool {
+    let verdict = keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac());
+    if let Err(reason) = &verdict {
+        tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");
+    }
+    verdict.is_ok()
 }
 
 /// What stands in a column that came after its row was written: not under the row's MAC.
@@ -51,15 +57,27 @@ pub struct Sorted<R> {
 pub(crate) fn sorted<R: Authentic>(keyring: &Keyring, rows: Vec<R>) -> Sorted<R> {
     let mut sorted = Sorted { untouched: Vec::with_capacity(rows.len()), damaged: Vec::new() };
     for row in rows {
-        match keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac()) {
-            Ok(()) => sorted.untouched.push(row),
-            Err(reason) => {
-                tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");
-                sorted.damaged.push(row);
-            }
+        match is_untouched(keyring, &row) {
+            true => sorted.untouched.push(row),
+            false => sorted.damaged.push(row),
         }
     }
     sorted
+}
+
+/// A row as it stands, for people to look at and to delete. One that is damaged is good for nothing else.
+#[derive(Debug, Clone)]
+pub struct Standing<R> {
+    /// The row. Where it is damaged, nothing in it can be relied on.
+    pub row: R,
+    /// It was changed outside Keyward.
+    pub is_damaged: bool,
+}
+
+/// Every row of a list, the damaged ones marked as such; each of those is logged.
+pub(crate) fn standing<R: Authentic>(keyring: &Keyring, rows: Vec<R>) -> Vec<Standing<R>> {
+    let judge = |row: R| Standing { is_damaged: !is_untouched(keyring, &row), row };
+    rows.into_iter().map(judge).collect()
 }
 
 /// The untouched rows of a list; the others are logged and left out.

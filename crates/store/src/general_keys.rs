@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     Handle, Listing, StoreError, Write,
-    authentic::{Authentic, checked, stamp, untouched},
+    authentic::{Authentic, Standing, checked, stamp, standing, untouched},
     db::{execute, page, query},
     listing::Count,
 };
@@ -122,11 +122,23 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<GeneralKey>, S
     row.map(|row| checked(db.keyring(), row)).transpose()
 }
 
-/// A page of keys.
+/// The key with this id as it stands, to be looked at or deleted.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(db: &mut impl Handle, listing: &Listing<GeneralKeySort>) -> Result<Vec<GeneralKey>, StoreError> {
+pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Standing<GeneralKey>>, StoreError> {
+    let row = query!(fetch_optional, db, GeneralKey, columns!("id = $1"), id)?;
+    Ok(standing(db.keyring(), row.into_iter().collect()).pop())
+}
+
+/// A page of keys as they stand.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    db: &mut impl Handle,
+    listing: &Listing<GeneralKeySort>,
+) -> Result<Vec<Standing<GeneralKey>>, StoreError> {
     macro_rules! by {
         ($column:literal, $after:expr) => {
             page!(
@@ -143,7 +155,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<GeneralKeySort>) -> Re
         GeneralKeySort::UpdatedAt => by!("updated_at", listing.after_int()),
         GeneralKeySort::LastUsedAt => by!("last_used_at", listing.after_int()),
     }?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(standing(db.keyring(), rows))
 }
 
 /// How many keys match, counted up to `EXACT_TOTAL + 1`.

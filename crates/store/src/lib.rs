@@ -25,7 +25,7 @@ pub mod providers;
 pub mod sessions;
 pub mod usage;
 
-pub use authentic::Authentic;
+pub use authentic::{Authentic, Standing};
 pub use db::{Claim, Db, Handle, Read, Store, Write};
 pub use error::StoreError;
 pub use listing::{EXACT_TOTAL, Listing, SortValue};

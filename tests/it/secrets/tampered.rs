@@ -366,3 +366,23 @@ async fn a_member_s_role_or_a_token_s_scopes_changed_in_the_database_open_nothin
         assert!([401, 403, 503].contains(&answer.status), "{table}.{column}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn a_damaged_key_is_told_as_such_listed_nowhere_and_can_be_deleted() {
+    let keyward = TestServer::start().await;
+    let api = keyward.api();
+    let agent = api.agent_key("agent").await;
+    let general = api.general_key("GENERAL", World::VALUE).await;
+    let mut database = keyward.database().await;
+    for (table, key) in [("agent_keys", &agent), ("general_keys", &general)] {
+        let row = format!("id = '{}'", text(key, "id"));
+        database.set(table, "name", &row, &Cell::Text("changed".into())).await;
+    }
+    for (list, key) in [("/agent-keys", &agent), ("/general-keys", &general)] {
+        let path = format!("{list}/{}", text(key, "id"));
+        api.get(&path).await.problem_called(503, "integrity_check_failed");
+        assert_eq!(api.get(list).await.expect(200).json()["items"], json!([]));
+        api.delete(&path).await.expect(204);
+        api.get(&path).await.expect(404);
+    }
+}
