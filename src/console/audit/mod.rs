@@ -1,5 +1,7 @@
 //! The audit log.
 
+mod words;
+
 use std::collections::HashMap;
 
 use askama::Template;
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::audit::Event;
 
+use self::words::Held;
 use super::{
     Answer, State,
     assets::ASSET_VERSION,
@@ -57,7 +60,7 @@ pub struct AuditRow {
     pub at: Moment,
     /// Who: a member's or a management token's name.
     pub actor: String,
-    /// What: `general_key.updated`
+    /// What: 'General key edited'
     pub action: String,
     /// Which
     pub target: Option<AuditTarget>,
@@ -86,11 +89,11 @@ pub struct AuditChange {
     /// The field's name.
     pub field: String,
     /// What it held before.
-    pub before: Option<String>,
+    pub before: Option<Held>,
     /// What it holds now.
-    pub after: Option<String>,
-    /// A secret: only 'changed' is shown, whatever the other two hold.
-    pub secret: bool,
+    pub after: Option<Held>,
+    /// Of a secret only this is told: 'set' or 'changed'.
+    pub secret: Option<&'static str>,
 }
 
 /// Which events.
@@ -138,7 +141,15 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
     let mut rows = Vec::with_capacity(found.items.len());
     for event in found.items {
         let href = pages.of(&state.core, &event).await?;
-        rows.push(AuditRow::new(event, href, now));
+        let mut row = AuditRow::new(event, href, now);
+        for change in &mut row.changes {
+            for held in [&mut change.before, &mut change.after].into_iter().flatten() {
+                if let Held::Id(id) = held {
+                    *held = Held::Text(pages.name_of(&state.core, id).await?);
+                }
+            }
+        }
+        rows.push(row);
     }
     let shown = AuditPage {
         shell: session.shell(Nav::Audit),
@@ -147,7 +158,7 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
             .iter()
             .map(|action| Choice {
                 value: (*action).to_owned(),
-                label: (*action).to_owned(),
+                label: words::action(action),
                 selected: *action == params.action,
             })
             .collect(),
@@ -163,13 +174,17 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
 impl AuditRow {
     fn new(event: Event, href: Option<String>, now: i64) -> AuditRow {
         let changes: Map<String, Value> = serde_json::from_str(&event.changes).unwrap_or_default();
-        let target = AuditTarget { kind: kind_in_words(&event.target_kind), name: event.target_name, href };
+        let target = AuditTarget { kind: words::words(&event.target_kind), name: event.target_name, href };
+        let secret = if event.action.ends_with(".create") { "set" } else { "changed" };
         AuditRow {
             at: Moment::new(event.at, now),
             actor: event.actor_name,
-            action: event.action,
+            action: words::action(&event.action),
             target: (!target.name.is_empty()).then_some(target),
-            changes: changes.into_iter().map(|(field, change)| AuditChange::new(field, &change)).collect(),
+            changes: changes
+                .into_iter()
+                .map(|(field, change)| AuditChange::new(&field, &change, secret, now))
+                .collect(),
             address: event.address,
             request_id: event.request_id,
         }
@@ -177,56 +192,52 @@ impl AuditRow {
 }
 
 impl AuditChange {
-    fn new(field: String, change: &Value) -> AuditChange {
-        let text = |value: &Value| match value {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        };
+    fn new(field: &str, change: &Value, secret: &'static str, now: i64) -> AuditChange {
         AuditChange {
-            field,
-            before: text(&change["before"]),
-            after: text(&change["after"]),
+            before: Held::read(field, &change["before"], now),
+            after: Held::read(field, &change["after"], now),
             // Of a secret it is recorded that it changed, and nothing else.
-            secret: change.is_string(),
+            secret: change.is_string().then_some(secret),
+            field: words::words(field),
         }
     }
 }
 
-/// `general_key` as 'General key'.
-fn kind_in_words(kind: &str) -> String {
-    let mut chars = kind.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect::<String>().replace('_', " ")
-}
-
-/// The pages of what events were about, where that still exists.
+/// What events tell of by id, where that still exists: its page and its name. A row of theirs that cannot be read is as
+/// good as gone: the log is read most where something went wrong.
 #[derive(Default)]
-struct Pages(HashMap<String, Option<String>>);
+struct Pages(HashMap<String, Option<(String, String)>>);
 
 impl Pages {
     async fn of(&mut self, core: &Core, event: &Event) -> Result<Option<String>, Failure> {
-        if let Some(known) = self.0.get(&event.target_id) {
+        Ok(self.find(core, &event.target_id).await?.map(|(page, _)| page))
+    }
+
+    async fn name_of(&mut self, core: &Core, id: &str) -> Result<String, Failure> {
+        Ok(self.find(core, id).await?.map_or_else(|| words::short(id), |(_, name)| name))
+    }
+
+    async fn find(&mut self, core: &Core, id: &str) -> Result<Option<(String, String)>, Failure> {
+        if let Some(known) = self.0.get(id) {
             return Ok(known.clone());
         }
-        let id = event.target_id.as_str();
-        let (page, found) = match event.target_kind.as_str() {
-            "general_key" => ("/keys/general", exists(general_keys::get(core, id).await)?),
-            "agent_key" => ("/keys/agent", exists(agent_keys::get(core, id).await)?),
-            "provider" => ("/catalog/providers", exists(providers::get(core, id).await)?),
-            "model" => ("/catalog/models", exists(models::get(core, id).await)?),
-            _ => ("", false),
+        let (page, name) = match id.split('_').next().unwrap_or_default() {
+            "gk" => ("/keys/general", there(general_keys::get(core, id).await.map(|view| view.key.name))?),
+            "ak" => ("/keys/agent", there(agent_keys::get(core, id).await.map(|key| key.name))?),
+            "pr" => ("/catalog/providers", there(providers::get(core, id).await.map(|view| view.provider.name))?),
+            "md" => ("/catalog/models", there(models::get(core, id).await.map(|view| view.model.name))?),
+            _ => ("", None),
         };
-        let href = found.then(|| format!("{page}/{id}/edit"));
-        self.0.insert(id.to_owned(), href.clone());
-        Ok(href)
+        let found = name.map(|name| (format!("{page}/{id}/edit"), name));
+        self.0.insert(id.to_owned(), found.clone());
+        Ok(found)
     }
 }
 
-fn exists<T>(found: Result<T>) -> Result<bool, Failure> {
+fn there(found: Result<String>) -> Result<Option<String>, Failure> {
     match found {
-        Ok(_) => Ok(true),
-        Err(error) if error.code == Code::NotFound => Ok(false),
+        Ok(name) => Ok(Some(name)),
+        Err(error) if matches!(error.code, Code::NotFound | Code::Damaged) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
