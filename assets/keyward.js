@@ -90,6 +90,16 @@ function guardSecret() {
   });
 }
 
+// --- show once: tells when the key's first call came
+
+async function awaitFirstCall() {
+  const place = $("[data-first-call]");
+  if (!place) return;
+  const found = document.hidden ? null : await page(place.dataset.firstCall).then((found) => $("[data-used]", found), () => null);
+  if (found) place.replaceChildren(found);
+  else setTimeout(awaitFirstCall, 2000);
+}
+
 // --- tabs: sections that follow one another become panels of a tab list
 
 function enableTabs(root) {
@@ -252,5 +262,6 @@ $$("[data-tabs]").forEach(enableTabs);
 adoptDialog();
 takeSetupToken();
 showExpiry();
+awaitFirstCall();
 suggestBaseUrl();
 forgetDone();

@@ -38,6 +38,13 @@ pub struct ConflictPage {
     pub retry_fields: Vec<HiddenField>,
 }
 
+impl ConflictPage {
+    /// What it is, in one word.
+    fn noun(&self) -> &str {
+        self.kind.rsplit(' ').next().unwrap_or_default()
+    }
+}
+
 /// A field in which two versions are compared.
 #[derive(Clone, Debug, Default)]
 pub struct ConflictField {

@@ -21,7 +21,7 @@ pub struct DocsPage {
     pub title: String,
     /// Of the API.
     pub version: String,
-    /// Plain text; a blank line starts a paragraph.
+    /// HTML, in paragraphs.
     pub description: String,
     /// By tag.
     pub groups: Vec<DocsGroup>,
@@ -34,7 +34,7 @@ pub struct DocsGroup {
     pub id: String,
     /// Its title.
     pub name: String,
-    /// Plain text; may be empty.
+    /// HTML; may be empty.
     pub description: String,
     /// In the document's order.
     pub operations: Vec<DocsOperation>,
@@ -51,7 +51,7 @@ pub struct DocsOperation {
     pub path: String,
     /// One line.
     pub summary: String,
-    /// Plain text; a blank line starts a paragraph; may be empty.
+    /// HTML, in paragraphs; may be empty.
     pub description: String,
     /// Of path, query and headers.
     pub parameters: Vec<DocsField>,
@@ -72,7 +72,7 @@ pub struct DocsField {
     pub type_: String,
     /// Must be sent.
     pub required: bool,
-    /// Plain text; may be empty.
+    /// HTML; may be empty.
     pub description: String,
 }
 
@@ -81,7 +81,7 @@ pub struct DocsField {
 pub struct DocsResponse {
     /// `201`
     pub status: String,
-    /// Plain text.
+    /// HTML.
     pub description: String,
     /// The fields of its body.
     pub fields: Vec<DocsField>,
@@ -114,7 +114,7 @@ fn errors() -> DocsGroup {
     DocsGroup {
         id: String::from("errors"),
         name: String::from("Errors"),
-        description: String::from(
+        description: paragraphs(
             "The code of a problem, and of an error of the gateway. 401 means that a key is bad, 503 that it cannot be told.",
         ),
         operations: operations.collect(),
@@ -147,7 +147,7 @@ impl Reader<'_> {
         DocsPage {
             title: text(&info["title"]),
             version: text(&info["version"]),
-            description: text(&info["description"]),
+            description: paragraphs(&text(&info["description"])),
             groups,
         }
     }
@@ -159,14 +159,14 @@ impl Reader<'_> {
         DocsOperation {
             id: anchor(&format!("{method} {path}")),
             summary: text(&operation["summary"]),
-            description: text(&operation["description"]),
+            description: paragraphs(&text(&operation["description"])),
             parameters: parameters
                 .map(|parameter| DocsField {
                     name: text(&parameter["name"]),
                     in_: text(&parameter["in"]),
                     type_: self.type_of(&parameter["schema"]),
                     required: parameter["required"] == true,
-                    description: text(&parameter["description"]),
+                    description: html(&text(&parameter["description"])),
                 })
                 .collect(),
             request: self.body(&operation["requestBody"]),
@@ -174,7 +174,7 @@ impl Reader<'_> {
                 .map(|(status, response)| DocsResponse {
                     status: if status == "default" { String::from("4xx, 5xx") } else { status.clone() },
                     description: match text(&response["description"]) {
-                        said if !said.is_empty() => said,
+                        said if !said.is_empty() => html(&said),
                         _ if status == "default" => String::from("A problem (RFC 9457)"),
                         _ if status == "204" => String::from("Done"),
                         _ => String::from("The answer"),
@@ -209,7 +209,7 @@ impl Reader<'_> {
                 in_: String::new(),
                 type_: self.type_of(property),
                 required: is_required,
-                description: text(&property["description"]),
+                description: html(&text(&property["description"])),
             });
             let (inner, mark) = match self.resolved(property) {
                 list if list["type"] == "array" => (&list["items"], "[]."),
@@ -272,4 +272,37 @@ fn text(value: &Value) -> String {
 fn anchor(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+/// Text as HTML: what stands between backticks is code.
+fn html(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut parts = escaped.split('`');
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    while let Some(code) = parts.next() {
+        match parts.next() {
+            Some(rest) => html.extend(["<code>", code, "</code>", rest]),
+            None => html.extend(["`", code]),
+        }
+    }
+    html
+}
+
+/// The same in paragraphs, where blank lines part them.
+fn paragraphs(text: &str) -> String {
+    let parts = text.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| format!("<p>{}</p>", html(part))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backticks_become_code_and_nothing_becomes_markup() {
+        assert_eq!(html("a `b<c>` & `d`"), "a <code>b&lt;c&gt;</code> &amp; <code>d</code>");
+        assert_eq!(html("a lone ` stays"), "a lone ` stays");
+        assert_eq!(paragraphs("one\n\n two `x`\n"), "<p>one</p><p>two <code>x</code></p>");
+        assert_eq!(paragraphs(""), "");
+    }
 }

@@ -25,6 +25,8 @@ use crate::{
 pub struct ErrorPage {
     /// Around it; `None` for someone who is not signed in.
     pub shell: Option<Shell>,
+    /// The answer's status.
+    pub status: u16,
     /// What went wrong.
     pub kind: ErrorKind,
     /// To find it in the log by.
@@ -34,7 +36,7 @@ pub struct ErrorPage {
 /// What an [`ErrorPage`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// 400, with what is wrong.
+    /// 400 or another status of a request that cannot be done, with what is wrong.
     BadRequest(String),
     /// 401: the session ended. Holds the path to come back to after signing in.
     SessionEnded(String),
@@ -50,6 +52,8 @@ pub enum ErrorKind {
     TooMany(u64),
     /// 500
     Unexpected,
+    /// 503: a row was changed outside Keyward, and is not used; says which.
+    Damaged(String),
     /// 503: the database cannot be reached.
     StorageUnavailable,
 }
@@ -83,6 +87,7 @@ impl From<Error> for Failure {
             Code::WrongHost => ErrorKind::WrongHost,
             Code::TooManyAttempts => ErrorKind::TooMany(1),
             Code::Internal => ErrorKind::Unexpected,
+            Code::Damaged => ErrorKind::Damaged(super::forms::sentence(&error.detail)),
             Code::StorageUnavailable => ErrorKind::StorageUnavailable,
             _ => ErrorKind::BadRequest(super::forms::sentence(&error.detail)),
         };
@@ -106,7 +111,8 @@ pub async fn show(request: Request, next: Next) -> Response {
     let Some(Failure { error, kind }) = response.extensions_mut().remove::<Failure>() else { return response };
     error.log(&request_id);
     let shell = response.extensions_mut().remove::<Shell>();
-    let page = ErrorPage { shell, kind, request_id: Some(request_id).filter(|id| !id.is_empty()) };
+    let status = response.status().as_u16();
+    let page = ErrorPage { shell, status, kind, request_id: Some(request_id).filter(|id| !id.is_empty()) };
     let text = page.render().unwrap_or_else(|_| String::from("Something went wrong; see Keyward's log."));
     let mut shown = (response.status(), Html(text)).into_response();
     if matches!(error.code, Code::StorageUnavailable | Code::TooManyAttempts) {

@@ -112,7 +112,7 @@ impl Refused {
     /// # Errors
     /// The failure.
     pub fn by(session: &Session, error: Error) -> Result<Refused, Failure> {
-        if matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal) {
+        if matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal | Code::Damaged) {
             return Err(error.into());
         }
         error.log(&session.actor().request_id);

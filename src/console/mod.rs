@@ -14,6 +14,7 @@ mod assets;
 mod audit;
 mod catalog;
 mod conflict;
+mod damaged;
 mod docs;
 mod failure;
 mod forms;
@@ -25,6 +26,7 @@ mod session;
 mod setup;
 mod shell;
 mod sign_in;
+mod steps;
 mod test_key;
 
 use std::sync::Arc;
@@ -79,6 +81,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/keys/agent", get(agent_keys::list))
         .route("/keys/agent/new", get(agent_keys::new::form).post(agent_keys::new::create))
         .route("/keys/agent/{id}/edit", get(agent_keys::edit::form).post(agent_keys::edit::save))
+        .route("/keys/agent/{id}/used", get(agent_keys::new::used))
         .route("/keys/agent/{id}/disable", post(agent_keys::edit::disable))
         .route("/keys/agent/{id}/enable", post(agent_keys::edit::enable))
         .route("/keys/agent/{id}/delete", get(agent_keys::ask_delete).post(agent_keys::delete))

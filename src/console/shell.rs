@@ -1,6 +1,6 @@
 //! What stands around every page of a signed-in member.
 
-use super::session::Session;
+use super::{session::Session, steps::Step};
 
 /// What stands around every page of a signed-in member. Sign out is `POST /sign-out`, without fields.
 #[derive(Clone, Debug, Default)]
@@ -11,17 +11,24 @@ pub struct Shell {
     pub current: Nav,
     /// What the last action did, from `?done=`.
     pub flash: Option<Flash>,
+    /// Of the first steps the one that comes next, told behind what the last action made.
+    pub next: Option<Step>,
 }
 
 impl Shell {
     /// The shell of a page under `current`.
     pub fn new(session: &Session, current: Nav) -> Shell {
-        Shell { member_name: session.actor().name.clone(), current, flash: None }
+        Shell { member_name: session.actor().name.clone(), current, flash: None, next: None }
     }
 
     /// With what the last action did, by the code of a `?done=`.
     pub fn saying(self, done: &str) -> Shell {
         Shell { flash: Flash::from_code(done), ..self }
+    }
+
+    /// With the step that comes next.
+    pub fn leading_to(self, next: Option<Step>) -> Shell {
+        Shell { next, ..self }
     }
 }
 

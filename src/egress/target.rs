@@ -49,10 +49,10 @@ impl Target {
             return refuse("it holds spaces, control characters or backslashes, or is longer than 2048 bytes");
         }
         let Ok(url) = Url::parse(text) else {
-            return refuse("it is not a URL; write for example https://api.example.com/v1");
+            return refuse("enter a full address such as https://api.example.com/v1");
         };
         if !matches!(url.scheme(), "https" | "http") || !text.contains("://") {
-            return refuse("it must start with https://");
+            return refuse("it must start with https://, as https://api.example.com/v1 does");
         }
         if authority_of(text).is_empty() {
             return refuse("it has no host");

@@ -5,7 +5,7 @@ import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 
-import { GOOD_VALUE, MODES, OWNER, button, check, field, launch, link, said, send, startProvider, startServer, testKey, withPage } from "./harness.mjs";
+import { GOOD_VALUE, MODES, OWNER, button, check, field, launch, link, said, send, startProvider, startServer, testKey, until, withPage } from "./harness.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -40,6 +40,12 @@ async function newcomer(page, server, provider) {
   await said(page, "Welcome to Keyward.");
   await page.getByText("No API keys yet").waitFor();
   await check(page);
+  const steps = () => page.locator(".steps li").allInnerTexts();
+  const done = () => page.locator(".step-done").count();
+  assert.deepEqual([(await steps()).length, await done()], [3, 0]);
+  await page.goto("/catalog/models/new");
+  await link(page, "New provider").waitFor();
+  await check(page);
   for (const path of ["/keys/agent", "/catalog", "/audit"]) {
     await page.goto(path);
     await check(page);
@@ -56,6 +62,7 @@ async function newcomer(page, server, provider) {
   await said(page, "API key saved.");
   const row = page.getByRole("row").filter({ hasText: "MY_API" });
   assert.match(await row.innerText(), /sk-\S+XYZ/);
+  await page.locator("[data-flash]").getByText("Next: Add a provider and link the key").waitFor();
   assert.doesNotMatch(await page.content(), new RegExp(GOOD_VALUE), "the value is never shown");
   await check(page);
 
@@ -84,6 +91,8 @@ async function newcomer(page, server, provider) {
   await check(page);
 
   await link(page, "API keys").click();
+  await page.locator(".steps").waitFor();
+  assert.equal(await done(), 2);
   await link(page, "Agent API Key").click();
   await page.locator("summary", { hasText: "Create API Key" }).click();
   await check(page);
@@ -97,12 +106,26 @@ async function newcomer(page, server, provider) {
   const secret = await page.locator("#secret").inputValue();
   assert.match(secret, /^kw_/);
 
+  const whole = await page.locator("#secret").evaluate((box) => box.scrollHeight <= box.clientHeight && box.scrollWidth <= box.clientWidth);
+  assert.ok(whole, "all of the secret is seen");
+  if (script) assert.equal(await page.getByRole("tab").first().innerText(), ".env");
+  for (const id of ["paste-env", "paste-python", "paste-typescript"]) assert.ok((await page.locator(`#${id}`).textContent()).includes(secret), id);
+
   const pasted = await page.locator("#paste-curl").textContent();
   const { stdout } = await promisify(execFile)("bash", ["-c", pasted], { env: { PATH: process.env.PATH }, timeout: 20_000 });
   assert.match(stdout, /Hello from the provider/);
   const call = provider.calls.at(-1);
   assert.equal(call.key, `Bearer ${GOOD_VALUE}`, "the provider's key was put in");
   assert.equal(JSON.parse(call.body).model, "chat-model");
+
+  if (script) {
+    await page.getByText("First call received").waitFor();
+  } else {
+    const [tab] = await Promise.all([page.context().waitForEvent("page"), link(page, "Check whether it was used").click()]);
+    await until("the first call to be told", async () => await tab.getByText("First call received").count() || (await tab.reload(), false));
+    await tab.close();
+  }
+  await check(page);
 
   if (script) await button(page, "Copy").click();
   await link(page, "Close").click();
@@ -112,6 +135,7 @@ async function newcomer(page, server, provider) {
   assert.match(await made.innerText(), new RegExp(secret.slice(-4)));
   assert.doesNotMatch(await page.content(), new RegExp(secret));
   assert.deepEqual(page.questions, []);
+  assert.equal(await page.locator(".steps").count(), 0, "the first steps are done");
   await check(page);
 
   // The setup is over, and its link leads to signing in, or for someone signed in on to the keys.

@@ -187,7 +187,10 @@ export async function open(browser, server, mode, { cookie } = {}) {
     else if (answer.status() >= 400 && answer.request().resourceType() === "document") refusals.add(answer.url().split("#")[0]);
     else if (answer.status() >= 400) problems.push(`${answer.status()} of ${answer.url()}`);
   });
-  context.on("requestfailed", (request) => problems.push(`${request.failure()?.errorText}: ${request.method()} ${request.url()}`));
+  context.on("requestfailed", (request) => {
+    if (request.url().endsWith("/used")) return; // asked for again and again, also while the page is left
+    problems.push(`${request.failure()?.errorText}: ${request.method()} ${request.url()}`);
+  });
   context.on("weberror", (error) => problems.push(`uncaught: ${error.error()}`));
   context.on("console", (message) => {
     if (!["error", "warning"].includes(message.type())) return;

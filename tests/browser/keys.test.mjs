@@ -135,7 +135,7 @@ inEach("an agent key is renamed, disabled, enabled and deleted", async (page, ta
   await said(page, "Changes saved.");
   await link(page, `Edit ${name}-2`).click();
   await button(page, "Disable").click();
-  await said(page, "Agent API key disabled.");
+  await said(page, "Agent API Key disabled.");
   assert.equal((await chat()).status, 401);
   await page.goto(`/keys/agent/${made.id}/edit`);
   await check(page);
@@ -144,7 +144,7 @@ inEach("an agent key is renamed, disabled, enabled and deleted", async (page, ta
   await check(page);
   await link(page, `Edit ${name}-2`).click();
   await button(page, "Enable").click();
-  await said(page, "Agent API key enabled.");
+  await said(page, "Agent API Key enabled.");
   assert.equal((await chat()).status, 200);
   await until("the last use to be written", async () => (await call("GET", `agent-keys/${made.id}`)).last_used_at);
   await page.goto("/keys/agent");
@@ -158,7 +158,7 @@ inEach("an agent key is renamed, disabled, enabled and deleted", async (page, ta
   await check(page);
   await confirm.fill(`${name}-2`);
   await button(page.getByRole("dialog"), "Delete").click();
-  await said(page, "Agent API key deleted.");
+  await said(page, "Agent API Key deleted.");
   assert.equal((await chat()).status, 401);
 });
 
@@ -277,7 +277,7 @@ inEach("two people edit the same key: the second is told, nothing is overwritten
     await close(other);
     await field(page, "API Key Name").fill(`Second-${tag}`);
     await button(page, "Save").click();
-    await page.getByRole("heading", { name: "Someone else saved first" }).waitFor();
+    await page.getByRole("heading", { name: "This key was changed meanwhile" }).waitFor();
     await check(page);
     assert.equal((await call("GET", `${kind}/${id}`)).name, `First-${tag}`);
     await button(page, "Save mine instead").click();

@@ -41,3 +41,19 @@ inEach("long lists are turned over and back", async (page, tag) => {
   await link(page, "Previous").click();
   await count.filter({ hasText: "1–50 of" }).waitFor();
 });
+
+inEach("agent keys: what ends soonest first, then what ended; filtered by what asks for attention", async (page, tag) => {
+  for (const [name, days] of [["late", 80], ["soon", 3], ["middle", 40]]) await call("POST", "agent-keys", { name: `${name}-order-${tag}`, expires_in_days: days });
+  const names = () => page.locator("tbody .row-link").allInnerTexts();
+  await page.goto(`/keys/agent?search=order-${tag}`);
+  assert.deepEqual(await names(), [`soon-order-${tag}`, `middle-order-${tag}`, `late-order-${tag}`]);
+  await page.getByLabel("Status").selectOption({ label: "Expires soon" });
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.waitForURL((url) => url.searchParams.get("status") === "soon");
+  assert.deepEqual(await names(), [`soon-order-${tag}`]);
+  assert.match(await page.locator("tbody").innerText(), /Expires in 3 days/);
+  await page.goto(`/keys/agent?search=order-${tag}&status=unused`);
+  assert.equal((await names()).length, 3);
+  await page.goto("/keys/agent?cursor=&from=nonsense");
+  await check(page);
+});

@@ -14,6 +14,7 @@ use crate::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
+        damaged,
         forms::{self, Form, Id, Refused},
         page,
         parts::{Field, Rights},
@@ -96,11 +97,16 @@ async fn switch(
 }
 
 async fn show(state: &State, session: &Session, id: &str, typed: Option<Fields>, mut refused: Refused) -> Answer {
-    let key = agent_keys::get(&state.core, id).await?;
+    let standing = agent_keys::get_standing(&state.core, id).await?;
+    let shown = AgentKeyRow::new(&standing, state.core.clock.now_ms());
+    if standing.is_damaged {
+        return damaged::show(session, LIST, &shown.id, &shown.name, &shown.mask);
+    }
+    let key = standing.row;
     let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
     let shown = AgentKeyEditPage {
         shell: session.shell(Nav::Keys),
-        key: AgentKeyRow::new(&key, state.core.clock.now_ms()),
+        key: shown,
         name: Field::new(fields.name, refused.take("name")),
         version: fields.version,
         rights: session.rights(),

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
-use store::agent_keys::AgentKey;
+use store::{Standing, agent_keys::AgentKey};
 
 use super::{
     Answer, State,
@@ -23,18 +23,18 @@ use super::{
     parts::{Field, Rights},
     session::Session,
     shell::{Flash, Nav, Shell},
+    steps::{self, Step},
 };
 use crate::{
     domain::{
-        agent_keys::{self, Status},
+        agent_keys::{self, SOON_DAYS, Status},
         clock::DAY_MS,
+        first_steps,
     },
     error::Code,
 };
 
 const LIST: &str = "/keys/agent";
-/// From how many days before its end a key's status counts them.
-const SOON_DAYS: i64 = 14;
 /// Whoever deletes a key that was used in the last days types its name.
 const RECENT_DAYS: i64 = 7;
 
@@ -49,11 +49,15 @@ pub enum AgentStatus {
     Expired,
     /// Switched off by a member.
     Disabled,
+    /// Fails its integrity check, and is good for nothing.
+    Damaged,
 }
 
 impl AgentStatus {
-    fn of(key: &AgentKey, now: i64) -> AgentStatus {
+    fn of(standing: &Standing<AgentKey>, now: i64) -> AgentStatus {
+        let key = &standing.row;
         match Status::of(key, now) {
+            _ if standing.is_damaged => AgentStatus::Damaged,
             Status::Expired => AgentStatus::Expired,
             Status::Disabled => AgentStatus::Disabled,
             Status::Active if key.expires_at - now < SOON_DAYS * DAY_MS => {
@@ -77,15 +81,21 @@ pub enum StatusFilter {
     Expired,
     /// `disabled`
     Disabled,
+    /// `soon`: active, and ends within [`SOON_DAYS`].
+    Soon,
+    /// `unused`: never used.
+    Unused,
 }
 
 impl StatusFilter {
     fn parse(text: &str) -> StatusFilter {
-        match Status::parse(text) {
-            Some(Status::Active) => StatusFilter::Active,
-            Some(Status::Expired) => StatusFilter::Expired,
-            Some(Status::Disabled) => StatusFilter::Disabled,
-            None => StatusFilter::All,
+        match text {
+            "active" => StatusFilter::Active,
+            "expired" => StatusFilter::Expired,
+            "disabled" => StatusFilter::Disabled,
+            "soon" => StatusFilter::Soon,
+            "unused" => StatusFilter::Unused,
+            _ => StatusFilter::All,
         }
     }
 }
@@ -96,6 +106,8 @@ impl StatusFilter {
 pub struct AgentKeysPage {
     /// Around it.
     pub shell: Shell,
+    /// The first steps; empty once an agent key was used.
+    pub steps: Vec<Step>,
     /// What is searched for; may be empty.
     pub search: String,
     /// The filter.
@@ -127,7 +139,7 @@ pub struct AgentKeyColumns {
     pub created: Sort,
     /// Last Used
     pub last_used: Sort,
-    /// Expired Date, the default order.
+    /// Expired Date
     pub expires: Sort,
 }
 
@@ -153,11 +165,12 @@ pub struct AgentKeyRow {
 }
 
 impl AgentKeyRow {
-    fn new(key: &AgentKey, now: i64) -> AgentKeyRow {
+    fn new(standing: &Standing<AgentKey>, now: i64) -> AgentKeyRow {
+        let key = &standing.row;
         AgentKeyRow {
             id: key.id.clone(),
             name: key.name.clone(),
-            status: AgentStatus::of(key, now),
+            status: AgentStatus::of(standing, now),
             mask: key.masked_secret.clone(),
             created: Moment::new(key.created_at, now),
             last_used: Moment::of_column(key.last_used_at, now),
@@ -238,12 +251,12 @@ pub async fn delete(
 }
 
 async fn pop_up(state: &State, id: &str, params: &ListParams, typed: &str) -> Result<DeleteAgentKey, Failure> {
-    let key = agent_keys::get(&state.core, id).await?;
+    let key = agent_keys::get_standing(&state.core, id).await?;
     let now = state.core.clock.now_ms();
-    let is_in_use = key.last_used_at > now - RECENT_DAYS * DAY_MS;
+    let is_in_use = !key.is_damaged && key.row.last_used_at > now - RECENT_DAYS * DAY_MS;
     Ok(DeleteAgentKey {
         key: AgentKeyRow::new(&key, now),
-        version: key.version.to_string(),
+        version: key.row.version.to_string(),
         confirm: is_in_use.then(|| Field::new(typed, None)),
         cancel_href: format!("{LIST}{}", params.here()),
         error: None,
@@ -257,19 +270,21 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteAgentKey>,
 ) -> Answer {
-    let found = agent_keys::list(&state.core, &params.query(), Some(&params.status)).await?;
+    let found = agent_keys::list_standing(&state.core, &params.query(), &params.status).await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }
     let now = state.core.clock.now_ms();
+    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
     let shown = AgentKeysPage {
-        shell: session.shell(Nav::Keys).saying(&params.done),
+        shell: session.shell(Nav::Keys).saying(&params.done).leading_to(steps::next(&steps)),
+        steps,
         status: StatusFilter::parse(&params.status),
         columns: AgentKeyColumns {
             name: params.column(LIST, "name", false),
             created: params.column(LIST, "created_at", false),
             last_used: params.column(LIST, "last_used_at", false),
-            expires: params.column(LIST, "expires_at", true),
+            expires: params.column(LIST, "expires_at", false),
         },
         rows: found.items.iter().map(|key| AgentKeyRow::new(key, now)).collect(),
         pager: params.pager(LIST, &found),

@@ -10,7 +10,7 @@ use crate::{
         Answer, State,
         assets::ASSET_VERSION,
         failure::Failure,
-        forms::{self, Form, Refused},
+        forms::{self, Form, Id, Refused},
         moment::Moment,
         page,
         parts::Field,
@@ -46,6 +46,8 @@ pub struct AgentKeyNewPage {
     pub expires: Moment,
     /// The idempotency key.
     pub nonce: String,
+    /// There is a model to call.
+    pub has_model: bool,
     /// What is wrong with the whole.
     pub error: Option<String>,
 }
@@ -56,6 +58,8 @@ pub struct AgentKeyNewPage {
 pub struct ShowOncePage {
     /// Around it.
     pub shell: Shell,
+    /// `ak_…`
+    pub id: String,
     /// The new key's name.
     pub name: String,
     /// The secret, `kw_…`.
@@ -94,6 +98,19 @@ pub struct AlreadyShownPage {
     pub mask: String,
 }
 
+/// `GET /keys/agent/{id}/used`: whether the first call came. The script asks for it from [`ShowOncePage`], and takes
+/// `[data-used]` out of it.
+#[derive(Clone, Debug, Template)]
+#[template(path = "agent_key_used.html")]
+pub struct AgentKeyUsedPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The key's name.
+    pub name: String,
+    /// Its last use.
+    pub used: Option<Moment>,
+}
+
 /// What was typed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -106,7 +123,14 @@ pub struct Fields {
 /// `GET /keys/agent/new`
 pub async fn form(AxumState(state): AxumState<State>, session: Session) -> Answer {
     let fields = Fields { nonce: forms::nonce(&state.core)?, ..Fields::default() };
-    show_form(&state, &session, fields, Refused::nothing())
+    show_form(&state, &session, fields, Refused::nothing()).await
+}
+
+/// `GET /keys/agent/{id}/used`
+pub async fn used(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    let key = agent_keys::get(&state.core, &id).await?;
+    let used = Moment::of_column(key.last_used_at, state.core.clock.now_ms());
+    page(StatusCode::OK, &AgentKeyUsedPage { shell: session.shell(Nav::Keys), name: key.name, used })
 }
 
 /// `POST /keys/agent/new`
@@ -118,7 +142,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         Some(Ok(days)) => Some(days),
         Some(Err(_)) => {
             let why = format!("must be a whole number of days, from 1 to {}", max_days(&state));
-            return show_form(&state, &session, fields, Refused::field("expires_in_days", &why));
+            return show_form(&state, &session, fields, Refused::field("expires_in_days", &why)).await;
         }
     };
     match agent_keys::create(&state.core, session.actor(), &fields.name, days, Some(&once)).await {
@@ -128,12 +152,12 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             if error.code == Code::IdempotencyMismatch {
                 fields.nonce = forms::nonce(&state.core)?;
             }
-            show_form(&state, &session, fields, Refused::by(&session, error)?)
+            show_form(&state, &session, fields, Refused::by(&session, error)?).await
         }
     }
 }
 
-fn show_form(state: &State, session: &Session, fields: Fields, mut refused: Refused) -> Answer {
+async fn show_form(state: &State, session: &Session, fields: Fields, mut refused: Refused) -> Answer {
     let now = state.core.clock.now_ms();
     let longest = state.core.agent_key_max_days;
     let days = fields.expires_in_days.trim().parse().ok().filter(|days| (1..=longest).contains(days));
@@ -145,6 +169,7 @@ fn show_form(state: &State, session: &Session, fields: Fields, mut refused: Refu
         max_days: max_days(state),
         expires: Moment::new(now + days.unwrap_or(longest) * DAY_MS, now),
         nonce: fields.nonce,
+        has_model: first_model(state).await?.is_some(),
         error: refused.rest(),
     };
     page(refused.status, &shown)
@@ -154,6 +179,7 @@ async fn show_once(state: &State, session: &Session, created: Created) -> Answer
     let Created { key, secret } = created;
     let shown = ShowOncePage {
         shell: session.shell(Nav::Keys),
+        id: key.id,
         name: key.name,
         secret: secret.to_string(),
         expires: Moment::new(key.expires_at, state.core.clock.now_ms()),

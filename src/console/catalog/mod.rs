@@ -22,9 +22,10 @@ use super::{
     parts::{KeyRef, Rights},
     session::Session,
     shell::{Flash, Nav, Shell},
+    steps,
 };
 use crate::{
-    domain::{links::KeyShare, models, provider_cards, providers},
+    domain::{first_steps, links::KeyShare, models, provider_cards, providers},
     error::{Code, Error},
 };
 
@@ -274,13 +275,14 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
         provider_cards::only(&state.core, &params.provider_id).await?
     };
     let pager = params.pager(LIST, &found);
+    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
     let (delete_provider, delete_model) = match pop_up {
         PopUp::None => (None, None),
         PopUp::Provider(asked) => (Some(asked), None),
         PopUp::Model(asked) => (None, Some(asked)),
     };
     let shown = ProvidersPage {
-        shell: session.shell(Nav::Providers).saying(&params.done),
+        shell: session.shell(Nav::Providers).saying(&params.done).leading_to(steps::next(&steps)),
         search: params.search.clone(),
         providers: found.items.into_iter().map(ProviderCard::new).collect(),
         pager,

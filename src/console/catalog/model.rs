@@ -1,7 +1,7 @@
 //! New model, and Edit.
 
 use askama::Template;
-use axum::{extract::State as AxumState, http::StatusCode};
+use axum::extract::State as AxumState;
 use serde::Deserialize;
 
 use super::{chosen_keys, done, first_key, provider::value_again};
@@ -149,12 +149,6 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
     let providers = provider_cards::choices(&state.core).await?;
     let where_to = providers.iter().find(|(provider, _)| provider.id == fields.provider_id);
     let where_to = where_to.map(|(provider, _)| provider.base_url.clone()).unwrap_or_default();
-    if providers.is_empty() && refused.status == StatusCode::OK {
-        refused = Refused::whole(
-            StatusCode::OK,
-            String::from("There is no provider yet. Add one first: a model is always a provider’s."),
-        );
-    }
     let shown = ModelFormPage {
         shell: session.shell(Nav::Providers),
         id: id.map(str::to_owned),

@@ -13,6 +13,7 @@ use crate::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
+        damaged,
         failure::Failure,
         forms::{self, Form, Id, Refused},
         page,
@@ -176,14 +177,19 @@ async fn show_new(state: &State, session: &Session, fields: Fields, refused: Opt
 }
 
 async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fields, Refused)>) -> Answer {
-    let view = general_keys::get(&state.core, id).await?;
+    let standing = general_keys::get_standing(&state.core, id).await?;
+    let row = GeneralKeyRow::new(&standing, state.core.clock.now_ms());
+    if standing.is_damaged {
+        return damaged::show(session, super::LIST, &row.id, &row.name, &row.mask);
+    }
+    let view = standing.row;
     let (fields, mut refused) = typed.unwrap_or_else(|| {
         let version = view.key.version.to_string();
         (Fields { name: view.key.name.clone(), version, ..Fields::default() }, Refused::nothing())
     });
     let shown = GeneralKeyFormPage {
         shell: session.shell(Nav::Keys),
-        key: Some(GeneralKeyRow::new(&view, state.core.clock.now_ms())),
+        key: Some(row),
         fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         value_error: refused.take("value"),

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
+use store::Standing;
 
 use super::{
     Answer, State,
@@ -21,9 +22,13 @@ use super::{
     parts::{Field, KeyChoice, LinkKind, LinkRef, Rights},
     session::Session,
     shell::{Flash, Nav, Shell},
+    steps::{self, Step},
 };
 use crate::{
-    domain::general_keys::{self, GeneralKeyView},
+    domain::{
+        first_steps,
+        general_keys::{self, GeneralKeyView},
+    },
     error::Code,
 };
 
@@ -35,6 +40,8 @@ const LIST: &str = "/keys/general";
 pub struct GeneralKeysPage {
     /// Around it.
     pub shell: Shell,
+    /// The first steps; empty once an agent key was used.
+    pub steps: Vec<Step>,
     /// What is searched for; may be empty.
     pub search: String,
     /// The value of `sort=` now, kept by the search form; may be empty.
@@ -58,7 +65,7 @@ pub struct GeneralKeysPage {
 pub struct GeneralKeyColumns {
     /// Key Name
     pub name: Sort,
-    /// Last used
+    /// Last Used
     pub last_used: Sort,
     /// Updated
     pub updated: Sort,
@@ -75,16 +82,19 @@ pub struct GeneralKeyRow {
     pub mask: String,
     /// Linked to
     pub links: Vec<LinkRef>,
-    /// Last used
+    /// Last Used
     pub last_used: Option<Moment>,
     /// Updated
     pub updated: Moment,
+    /// It fails its integrity check, and is used for nothing.
+    pub is_damaged: bool,
 }
 
 impl GeneralKeyRow {
-    fn new(view: &GeneralKeyView, now: i64) -> GeneralKeyRow {
-        let GeneralKeyView { key, linked_to } = view;
+    fn new(view: &Standing<GeneralKeyView>, now: i64) -> GeneralKeyRow {
+        let Standing { row: GeneralKeyView { key, linked_to }, is_damaged } = view;
         GeneralKeyRow {
+            is_damaged: *is_damaged,
             id: key.id.clone(),
             name: key.name.clone(),
             mask: key.masked_value.clone(),
@@ -195,10 +205,10 @@ async fn pop_up(
     params: &ListParams,
     typed: &DeleteFields,
 ) -> Result<DeleteGeneralKey, Failure> {
-    let view = general_keys::get(&state.core, id).await?;
+    let view = general_keys::get_standing(&state.core, id).await?;
     let row = GeneralKeyRow::new(&view, state.core.clock.now_ms());
     let mut replacements = Vec::new();
-    if !row.links.is_empty() {
+    if !row.links.is_empty() && !row.is_damaged {
         let mut others = general_keys::all(&state.core).await?;
         others.retain(|other| other.id != id);
         replacements = KeyChoice::of(&others, &typed.replacement_id);
@@ -208,7 +218,7 @@ async fn pop_up(
         id: row.id,
         name: row.name,
         mask: row.mask,
-        version: view.key.version.to_string(),
+        version: view.row.key.version.to_string(),
         links: row.links,
         last_used: row.last_used,
         replacements,
@@ -224,13 +234,15 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteGeneralKey>,
 ) -> Answer {
-    let found = general_keys::list(&state.core, &params.query()).await?;
+    let found = general_keys::list_standing(&state.core, &params.query()).await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }
     let now = state.core.clock.now_ms();
+    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
     let shown = GeneralKeysPage {
-        shell: session.shell(Nav::Keys).saying(&params.done),
+        shell: session.shell(Nav::Keys).saying(&params.done).leading_to(steps::next(&steps)),
+        steps,
         columns: GeneralKeyColumns {
             name: params.column(LIST, "name", true),
             last_used: params.column(LIST, "last_used_at", false),
