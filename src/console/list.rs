@@ -45,6 +45,8 @@ pub struct ListParams {
     pub from: u64,
     /// Of the catalog: only this provider, with all its models.
     pub provider_id: String,
+    /// Of a pop-up: `edit` where it was come to from the edit page.
+    pub back: String,
     /// What was just done.
     pub done: String,
 }
@@ -59,6 +61,11 @@ impl ListParams {
     /// The query that leads to this very part again; empty where it is the start of the whole list.
     pub fn here(&self) -> String {
         self.href("", &self.sort, &self.cursor, self.from)
+    }
+
+    /// Where a pop-up about `id` leads back to: the page it was come to from.
+    pub fn behind_pop_up(&self, list: &str, id: &str) -> String {
+        if self.back == "edit" { format!("{list}/{id}/edit") } else { format!("{list}{}", self.here()) }
     }
 
     /// The link that sorts by a column.
@@ -208,6 +215,9 @@ mod tests {
         assert_eq!(params.column("/x", "updated_at", false).order, Order::None);
         assert_eq!(ListParams::default().column("/x", "name", true).order, Order::Ascending);
         assert_eq!(ListParams::default().here(), "");
+        assert_eq!(params.behind_pop_up("/x", "1"), format!("/x{}", params.here()));
+        let from_edit = ListParams { back: String::from("edit"), ..ListParams::default() };
+        assert_eq!(from_edit.behind_pop_up("/x", "1"), "/x/1/edit");
     }
 
     #[test]

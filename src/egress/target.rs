@@ -45,13 +45,16 @@ impl Target {
     /// fragment, dot segments, `//`, backslashes, encoded slashes, control characters, a trailing dot.
     pub fn parse(text: &str, kind: Kind, policy: &AddressPolicy) -> Result<Target, TargetError> {
         let refuse = |why: &str| Err(TargetError(why.to_owned()));
+        if !text.contains("://") {
+            return refuse("enter a full address such as https://api.example.com/v1");
+        }
         if text.len() > 2048 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
             return refuse("it holds spaces, control characters or backslashes, or is longer than 2048 bytes");
         }
         let Ok(url) = Url::parse(text) else {
             return refuse("enter a full address such as https://api.example.com/v1");
         };
-        if !matches!(url.scheme(), "https" | "http") || !text.contains("://") {
+        if !matches!(url.scheme(), "https" | "http") {
             return refuse("it must start with https://, as https://api.example.com/v1 does");
         }
         if authority_of(text).is_empty() {

@@ -110,6 +110,11 @@ inEach("the audit log lists, filters and clears", async (page, tag) => {
   await check(page);
   assert.ok(await page.locator("tbody tr").count() > 0);
   assert.ok(!(await page.content()).includes(GOOD_VALUE));
+  await page.goto("/audit?action=general_key.create");
+  const row = page.locator("tbody tr").first();
+  assert.match(await row.innerText(), /General key created/);
+  assert.match(await row.innerText(), /Value\s+set/);
+  await page.goto("/audit");
   await page.getByLabel("Which").fill(`AUDITED_${tag}`);
   await button(page, "Search").click();
   await page.waitForURL((url) => url.searchParams.get("target") === `AUDITED_${tag}`);
@@ -128,9 +133,38 @@ for (const mode of TWO_MODES) {
   test(`other pages: /docs, nothing there (${mode.name})`, () => withPage(browser, server, mode, { cookie }, async (page) => {
     await page.goto("/docs");
     await check(page);
+    assert.ok(!(await page.locator("main").innerText()).includes("`"), "code is code, without backticks");
+    await link(page, "Console").click();
+    await page.waitForURL("**/keys/general");
+    await link(page, "API docs").click();
+    await page.waitForURL("**/docs");
     await page.goto("/no-such-page");
     await page.getByRole("heading", { name: "Nothing here" }).waitFor();
     await check(page);
+    await page.context().clearCookies();
+    await page.goto("/no-such-page");
+    await link(page, "Sign in").waitFor();
+    await check(page);
   }));
 }
+
+inEach("what is wrong with a provider is told at once and in words", async (page) => {
+  await page.goto("/catalog/providers/new");
+  await page.locator("form.form").evaluate((form) => { form.noValidate = true; });
+  await page.locator("#name").fill("with/slash");
+  await page.locator("#base_url").fill("not a url");
+  await button(page, "Save").click();
+  await page.getByText("Enter a full address such as https://api.example.com/v1.").waitFor();
+  assert.match(await page.locator("#name-error").innerText(), /must not hold a \//);
+  await page.locator("form.form").evaluate((form) => { form.noValidate = true; });
+  await page.locator("#name").fill("Fine");
+  await page.locator("#base_url").fill("api.example.com/v1");
+  await button(page, "Save").click();
+  await page.getByText("Enter a full address such as https://api.example.com/v1.").waitFor();
+  await page.locator("#kind").selectOption({ label: "Azure OpenAI" });
+  await page.locator("#base_url").fill("");
+  await button(page, "Save").click();
+  await page.getByText("Azure OpenAI, which has no one public address").waitFor();
+  assert.ok(!(await page.locator("main").innerText()).includes("azure-openai"));
+});
 

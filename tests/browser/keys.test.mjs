@@ -216,6 +216,27 @@ inEach("names: HTML, emoji, wide and right-to-left are shown as they are; bidi c
   }
 });
 
+inEach("a pop-up with long names fits a small screen, and Cancel leads back to where it was come from", async (page, tag) => {
+  const name = "W".repeat(60) + tag.slice(-4);
+  const key = await call("POST", "general-keys", { name, value: GOOD_VALUE });
+  for (let i = 0; i < 8; i += 1) {
+    await call("POST", "models", { name: `${"M".repeat(50)}-${tag}-${i}`, provider_id: local.id, general_key_id: key.id });
+  }
+  await page.setViewportSize({ width: 320, height: 640 });
+  await page.goto(`/keys/general/${key.id}/delete`);
+  await check(page);
+  const cancel = await link(page.getByRole("dialog"), "Cancel").boundingBox();
+  assert.ok(cancel.y + cancel.height <= 640, "the buttons are in sight");
+
+  const agent = await call("POST", "agent-keys", { name: `Back-${tag}` });
+  await page.goto(`/keys/agent/${agent.id}/edit`);
+  await link(page, "Delete").click();
+  await link(page.getByRole("dialog"), "Cancel").click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.waitForURL(`**/keys/agent/${agent.id}/edit`);
+  assert.match(await page.locator("dl.facts").innerText(), /\d\d:\d\d:\d\d/, "exact times as text");
+});
+
 inEach("the show-once page shows once; limits hold", async (page, tag) => {
   await page.goto("/keys/agent/new");
   await field(page, "API Key Name").fill(`Once-${tag}`);

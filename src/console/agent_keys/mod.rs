@@ -258,7 +258,7 @@ async fn pop_up(state: &State, id: &str, params: &ListParams, typed: &str) -> Re
         key: AgentKeyRow::new(&key, now),
         version: key.row.version.to_string(),
         confirm: is_in_use.then(|| Field::new(typed, None)),
-        cancel_href: format!("{LIST}{}", params.here()),
+        cancel_href: params.behind_pop_up(LIST, id),
         error: None,
     })
 }

@@ -222,7 +222,7 @@ async fn pop_up(
         links: row.links,
         last_used: row.last_used,
         replacements,
-        cancel_href: format!("{LIST}{}", params.here()),
+        cancel_href: params.behind_pop_up(LIST, id),
         error: None,
     })
 }
