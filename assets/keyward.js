@@ -192,6 +192,32 @@ async function testKey(event) {
   button.disabled = false;
 }
 
+// --- a form sent after its session ended: what was typed comes back after signing in, secrets excepted
+
+const KEPT = "keyward-typed";
+const TYPED = "input:not([type=hidden], [type=checkbox], [type=password], .concealed), select";
+
+function keepTyped(form) {
+  if (!form.matches(".form")) return;
+  const fields = $$(TYPED, form).map((field) => [field.name, field.value]);
+  sessionStorage.setItem(KEPT, JSON.stringify({ path: location.pathname, fields }));
+}
+
+function restoreTyped() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT));
+  if (!kept || !$(".shell") && !$("[data-session-ended]")) return; // signing in
+  sessionStorage.removeItem(KEPT);
+  if ($("[data-session-ended]")) return sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, ended: true }));
+  if (!kept.ended || kept.path !== location.pathname) return;
+  for (const [name, value] of kept.fields) {
+    const field = $$(TYPED).find((field) => field.name === name && field.form?.matches(".form"));
+    if (!field) continue;
+    field.value = value;
+    field.closest("details")?.toggleAttribute("open", value !== "");
+    field.dispatchEvent(new Event("input"));
+  }
+}
+
 // --- small things
 
 function takeSetupToken() {
@@ -233,6 +259,7 @@ document.addEventListener("submit", (event) => {
   testKey(event);
   if (event.defaultPrevented || event.target.method !== "post" || event.submitter?.formTarget === "_blank") return;
   secretIsSafe = true;
+  keepTyped(event.target);
   setTimeout(() => { if (event.submitter) event.submitter.disabled = true; }); // one press, one post
 });
 addEventListener("pageshow", () => $$("button:disabled").forEach((button) => { button.disabled = false; })); // after Back
@@ -264,4 +291,5 @@ takeSetupToken();
 showExpiry();
 awaitFirstCall();
 suggestBaseUrl();
+restoreTyped();
 forgetDone();

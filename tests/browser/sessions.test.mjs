@@ -47,6 +47,9 @@ for (const mode of TWO_MODES) {
       await link(page, "Sign in").click();
       await fillIn(page);
       await page.waitForURL("**/keys/agent/new");
+      assert.equal(await field(page, "API Key Name").inputValue(), mode.script ? "Never saved" : "");
+      await page.goto("/keys/agent/new");
+      assert.equal(await field(page, "API Key Name").inputValue(), "", "it comes back once");
       await page.goto("/keys/agent");
       assert.equal(await page.getByText("Never saved").count(), 0);
     });
