@@ -73,8 +73,7 @@ fn print(name: &str, mut seen: Seen, kilobytes: Option<u64>) -> Result<(), Strin
         return Err(format!("{name}: {} streams did not come whole: {why}", seen.broken.len()));
     }
     let memory = kilobytes.map_or_else(|| String::from("–"), |kb| format!("{:.1}", kb as f64 / STREAMS as f64));
-    let mut pair =
-        |delays: &mut Vec<Duration>| format!("{:.2} / {:.2}", percentile(delays, 0.5), percentile(delays, 0.99));
+    let pair = |delays: &mut Vec<Duration>| format!("{:.2} / {:.2}", percentile(delays, 0.5), percentile(delays, 0.99));
     println!("| {name} | {} | {} | {memory} |", pair(&mut seen.first), pair(&mut seen.further));
     Ok(())
 }
