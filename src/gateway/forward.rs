@@ -23,6 +23,9 @@ use crate::{
 /// How often it is looked whether the agent key still holds while a provider has not answered.
 const KEY_LOOK: Duration = Duration::from_millis(500);
 
+/// The types of answers that come event by event: everybody's, and the JSON a line of Ollama and of Cohere's first API.
+const STREAMED: [&[u8]; 3] = [b"text/event-stream", b"application/x-ndjson", b"application/stream+json"];
+
 /// A call about to be sent.
 pub struct Forward<'a> {
     /// The core it runs on.
@@ -124,7 +127,7 @@ impl Forward<'_> {
     fn form(&self, headers: &HeaderMap) -> Form {
         let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
         match kind.as_deref() {
-            Some(kind) if kind.starts_with(b"text/event-stream") => {
+            Some(kind) if STREAMED.iter().any(|streamed| kind.starts_with(streamed)) => {
                 Form::Events { drop_usage_chunk: self.plan.drop_usage_chunk }
             }
             Some(kind) if !kind.windows(4).any(|part| part == b"json") => Form::Other,

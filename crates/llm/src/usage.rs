@@ -123,7 +123,7 @@ impl Tally {
             self.sane(document.prompt_eval_count),
         ];
         let output = [
-            counts.and_then(|c| self.sane(c.completion_tokens)),
+            counts.and_then(|c| self.sane(c.completion_tokens).map(|told| told + c.reasoning_apart())),
             counts.and_then(|c| self.sane(c.output_tokens)),
             counts.and_then(Counts::nested).and_then(|c| self.sane(c.output_tokens)),
             self.sane(document.eval_count),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeProvider, TestServer, World, eventually};
+use crate::harness::{FakeProvider, Reply, TestServer, World, eventually};
 
 fn streamed() -> Value {
     json!({ "model": World::MODEL, "stream": true, "messages": [{ "role": "user", "content": "hello" }] })
@@ -179,4 +179,19 @@ async fn deleting_the_key_ends_what_its_provider_has_not_answered_and_what_is_no
     keyward.api().delete(&format!("/agent-keys/{}", key["id"].as_str().unwrap())).await.expect(204);
     while let Ok(Some(_)) = sound.next().await {}
     stage.caller_left().await;
+}
+
+#[tokio::test]
+async fn json_a_line_is_a_stream_as_well_and_counted() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model_of_kind("ollama", &provider).await;
+    let lines = include_str!("../../../crates/llm/testdata/ollama/chat.ndjson");
+    provider.next(Reply::with(200, &[("content-type", "application/x-ndjson")], lines));
+
+    let answer = world.agent.post("/providers/fake/api/chat", json!({ "model": World::MODEL, "messages": [] })).await;
+    assert_eq!(answer.expect(200).text(), lines);
+    let id = world.agent_key["id"].as_str().unwrap();
+    let counted = crate::usage::row(&keyward.api(), "agent_key", id, 1).await;
+    assert_eq!((&counted["input_tokens"], &counted["output_tokens"]), (&json!(26), &json!(8)));
 }

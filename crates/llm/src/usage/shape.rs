@@ -19,6 +19,8 @@ pub(super) struct Document {
     message: Maybe<Around>,
     /// Cohere v2's last event.
     delta: Maybe<Around>,
+    /// Groq's last chunk with choices, whether usage was asked for or not.
+    x_groq: Maybe<Around>,
     #[serde(rename = "usageMetadata")]
     pub(super) usage_metadata: Maybe<GeminiCounts>,
     pub(super) choices: Items,
@@ -43,6 +45,8 @@ pub(super) struct Counts {
     pub(super) output_tokens: Count,
     pub(super) cache_creation_input_tokens: Count,
     pub(super) cache_read_input_tokens: Count,
+    total_tokens: Count,
+    completion_tokens_details: Maybe<Details>,
     tokens: Maybe<Pair>,
     billed_units: Maybe<Pair>,
 }
@@ -52,6 +56,12 @@ pub(super) struct Counts {
 pub(super) struct Pair {
     pub(super) input_tokens: Count,
     pub(super) output_tokens: Count,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Details {
+    reasoning_tokens: Count,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -66,7 +76,7 @@ pub(super) struct GeminiCounts {
 impl Document {
     /// The usage, in whichever of its places it stands.
     pub(super) fn counts(&self) -> Option<&Counts> {
-        let around = [&self.response, &self.message, &self.delta];
+        let around = [&self.response, &self.message, &self.delta, &self.x_groq];
         let inner = around.into_iter().filter_map(Maybe::get).find_map(|around| around.usage.get());
         self.usage.get().or(inner).or(self.meta.get())
     }
@@ -76,6 +86,19 @@ impl Counts {
     /// Cohere's pair of counts.
     pub(super) fn nested(&self) -> Option<&Pair> {
         self.tokens.get().or(self.billed_units.get())
+    }
+
+    /// Reasoning that stands beside `completion_tokens` and not within: xAI tells it so, and only the total shows it.
+    pub(super) fn reasoning_apart(&self) -> u64 {
+        let reasoning = self.completion_tokens_details.get().map_or(Count::Absent, |details| details.reasoning_tokens);
+        match (self.prompt_tokens, self.completion_tokens, reasoning, self.total_tokens) {
+            (Count::Told(prompt), Count::Told(completion), Count::Told(reasoning), Count::Told(total))
+                if prompt + completion + reasoning == total =>
+            {
+                reasoning
+            }
+            _ => 0,
+        }
     }
 }
 
