@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use super::{
     Gateway,
     body::Held,
+    gunzip::Coding,
     headers,
     meter::{Form, Settlement},
     refusal::Refusal,
@@ -117,8 +118,10 @@ impl Forward<'_> {
         if streams {
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         }
-        settlement.answered(reply.status, form);
-        let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, streams)));
+        let coding = Coding::of(&headers);
+        settlement.answered(reply.status, form, coding);
+        let rewrites = streams && coding == Coding::Plain;
+        let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, rewrites)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response

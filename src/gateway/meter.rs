@@ -11,15 +11,16 @@ use super::{
     Gateway,
     body::{Budget, Kept},
     forward::is_error,
+    gunzip::{Coding, Gunzip},
     route::Plan,
 };
 use crate::domain::{Core, catalog::OpenKey, key_cache::CachedKey, meter::Tally, provider_limits::Slot};
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
-const MAX_KEPT: usize = 8 * 1024 * 1024;
+pub const MAX_KEPT: usize = 8 * 1024 * 1024;
 
 /// How much of an answer is kept without being held against the budget, in bytes.
-const UNCOUNTED: usize = 64 * 1024;
+pub const UNCOUNTED: usize = 64 * 1024;
 
 /// A call that is still to be counted. Dropped before its end, it is counted as an error.
 pub struct Settlement {
@@ -56,6 +57,10 @@ enum Seen {
     Parts { parts: Vec<Bytes>, bytes: usize, kept: Vec<Kept> },
     /// A stream of events.
     Events { reader: Box<StreamReader>, out: Vec<u8> },
+    /// Either of them, compressed.
+    Compressed(Box<Gunzip>),
+    /// Either of them, encoded so that nothing can be read in it.
+    Unreadable { passed: bool },
 }
 
 impl Settlement {
@@ -99,15 +104,18 @@ impl Settlement {
     }
 
     /// Takes in the answer's head.
-    pub fn answered(&mut self, status: StatusCode, form: Form) {
+    pub fn answered(&mut self, status: StatusCode, form: Form, coding: Coding) {
         self.status = Some(status);
-        self.seen = match form {
-            Form::Json => Seen::Parts { parts: Vec::new(), bytes: 0, kept: Vec::new() },
-            Form::Events { drop_usage_chunk } => {
+        self.seen = match (form, coding) {
+            (Form::Other, _) => Seen::Nothing,
+            (Form::Json, Coding::Plain) => Seen::Parts { parts: Vec::new(), bytes: 0, kept: Vec::new() },
+            (Form::Events { drop_usage_chunk }, Coding::Plain) => {
                 let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
                 Seen::Events { reader, out: Vec::new() }
             }
-            Form::Other => Seen::Nothing,
+            (Form::Json, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::json(self.wire, &self.budget))),
+            (Form::Events { .. }, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::events(self.wire))),
+            (_, Coding::Other) => Seen::Unreadable { passed: false },
         };
     }
 
@@ -148,19 +156,30 @@ impl Settlement {
                 Pass::Whole => data,
                 Pass::Replaced => Bytes::copy_from_slice(out),
             },
+            Seen::Compressed(gunzip) => {
+                gunzip.push(&data);
+                data
+            }
+            Seen::Unreadable { passed } => {
+                *passed |= !data.is_empty();
+                data
+            }
         }
     }
 
     /// What was held back of a stream that has ended.
     pub fn rest(&mut self) -> Bytes {
         match &mut self.seen {
-            Seen::Nothing | Seen::Parts { .. } => Bytes::new(),
             Seen::Events { reader, .. } => Bytes::from(reader.finish()),
+            _ => Bytes::new(),
         }
     }
 
     /// Counts the call: its answer came whole.
     pub fn end(mut self) {
+        if let Seen::Compressed(gunzip) = &mut self.seen {
+            gunzip.end();
+        }
         let usage = self.usage();
         self.settle(self.status.is_none_or(is_error), usage);
     }
@@ -169,6 +188,8 @@ impl Settlement {
         match &self.seen {
             Seen::Nothing => Usage { seen: true, ..Usage::default() },
             Seen::Events { reader, .. } => reader.usage(),
+            Seen::Compressed(gunzip) => gunzip.usage(),
+            Seen::Unreadable { passed } => Usage { seen: !passed, estimated: *passed, ..Usage::default() },
             Seen::Parts { bytes, .. } if *bytes > MAX_KEPT => Usage { estimated: true, ..Usage::default() },
             Seen::Parts { parts, .. } => match parts.as_slice() {
                 [] => Usage { seen: true, ..Usage::default() },

@@ -5,6 +5,7 @@
 
 mod body;
 mod forward;
+mod gunzip;
 mod headers;
 mod meter;
 mod models;

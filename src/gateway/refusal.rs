@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::{
+    gunzip::Coding,
     headers,
     meter::{Form, Settlement},
     relay::GatewayBody,
@@ -101,7 +102,7 @@ impl<'a> Refusal<'a> {
                 format!("{name} answered {status} and repeated its key in it, so the answer is withheld"),
             ));
         }
-        settlement.answered(status, Form::Other);
+        settlement.answered(status, Form::Other, Coding::Plain);
         settlement.end();
         let mut response = Response::new(GatewayBody::full(self.body));
         *response.status_mut() = status;

@@ -79,8 +79,8 @@ impl End {
 
 impl Relay {
     /// Begins to relay; what is still on its way ends with the key.
-    pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, streams: bool) -> Relay {
-        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites: streams }
+    pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, rewrites: bool) -> Relay {
+        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {

@@ -2,6 +2,7 @@
 
 mod body;
 mod credentials;
+mod encoding;
 mod fail_over;
 mod forms;
 mod headers;

@@ -53,7 +53,7 @@ pub enum Reply {
 pub struct Exact {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: String,
+    body: Bytes,
 }
 
 /// The test's hand on one answer.
@@ -180,8 +180,8 @@ impl Call {
 }
 
 impl Reply {
-    /// A reply of that status and type.
-    pub fn with(status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
+    /// A reply of that status, with these headers and this text or these bytes.
+    pub fn with(status: u16, headers: &[(&'static str, &str)], body: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self::With(Exact::new(status, headers, body))
     }
 
@@ -193,9 +193,9 @@ impl Reply {
 }
 
 impl Exact {
-    fn new(status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
+    fn new(status: u16, headers: &[(&'static str, &str)], body: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { status, headers, body: body.to_owned() }
+        Self { status, headers, body: Bytes::copy_from_slice(body.as_ref()) }
     }
 }
 
