@@ -4,7 +4,7 @@ use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use rustix::fs::{FlockOperation, flock};
 use store::Claim;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
 
 use crate::{
@@ -76,13 +76,14 @@ impl App {
                 budget: Arc::clone(&budget),
                 cpu,
                 pool: Arc::new(Pool::default()),
+                open: TaskTracker::new(),
+                stop: stop.clone(),
             };
             let part = listen::Core {
                 gateway,
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
                 max_connections: listen::max_connections(cores),
-                stop: stop.clone(),
                 ids: Arc::clone(&ids),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);

@@ -17,28 +17,38 @@ use crate::{
 /// The headers that may carry a credential, in the spelling of the providers' official clients.
 pub const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
 
+/// How the subprotocol begins that carries a browser's key where a WebSocket is opened, in the spelling of OpenAI's clients.
+const SUBPROTOCOL_OF_KEY: &[u8] = b"openai-insecure-api-key.";
+
 /// The one credential of a call, from whichever of the four headers; one that stands in several counts once.
 ///
 /// # Errors
 /// [`Code::ConflictingCredentials`] for two different ones, [`Code::InvalidApiKey`] for none.
 pub fn credential(headers: &HeaderMap) -> Result<&[u8]> {
+    only(in_headers(headers))
+}
+
+fn in_headers(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    CREDENTIAL_HEADERS.into_iter().flat_map(move |name| {
+        headers.get_all(name).iter().map(move |value| match name {
+            "authorization" => without_scheme(value.as_bytes()),
+            _ => value.as_bytes().trim_ascii(),
+        })
+    })
+}
+
+fn only<'h>(values: impl Iterator<Item = &'h [u8]>) -> Result<&'h [u8]> {
     let mut found: Option<&[u8]> = None;
-    for name in CREDENTIAL_HEADERS {
-        for value in headers.get_all(name) {
-            let value = match name {
-                "authorization" => without_scheme(value.as_bytes()),
-                _ => value.as_bytes().trim_ascii(),
-            };
-            match found {
-                _ if value.is_empty() => {}
-                Some(other) if other != value => {
-                    return Err(Error::new(
-                        Code::ConflictingCredentials,
-                        "the call carries two different credentials; send the agent key in one header only",
-                    ));
-                }
-                _ => found = Some(value),
+    for value in values {
+        match found {
+            _ if value.is_empty() => {}
+            Some(other) if other != value => {
+                return Err(Error::new(
+                    Code::ConflictingCredentials,
+                    "the call carries two different credentials; send the agent key in one header only",
+                ));
             }
+            _ => found = Some(value),
         }
     }
     found.ok_or_else(|| {
@@ -48,6 +58,24 @@ pub fn credential(headers: &HeaderMap) -> Result<&[u8]> {
              (never in the URL)",
         )
     })
+}
+
+/// The subprotocols that a caller offers for its WebSocket.
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn key_in_subprotocol(protocol: &[u8]) -> Option<&[u8]> {
+    let (start, key) = protocol.split_at_checked(SUBPROTOCOL_OF_KEY.len())?;
+    start.eq_ignore_ascii_case(SUBPROTOCOL_OF_KEY).then_some(key)
+}
+
+/// The subprotocols that a caller offers, but for those that carry a key.
+pub fn subprotocols_without_key(headers: &HeaderMap) -> Vec<u8> {
+    let rest: Vec<_> =
+        subprotocols(headers).filter(|one| !one.is_empty() && key_in_subprotocol(one).is_none()).collect();
+    rest.join(&b", "[..])
 }
 
 /// The credential of an Authorization header; another scheme than Bearer is left in and thus recognised as no key.
@@ -65,7 +93,20 @@ fn without_scheme(value: &[u8]) -> &[u8] {
 /// # Errors
 /// See [`credential`] and [`agent_keys::authenticate`].
 pub async fn agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKey>> {
-    let token = Token::parse(credential(headers)?).map_err(|reason| {
+    authenticate(core, credential(headers)?).await
+}
+
+/// The agent key of a call that opens a WebSocket. Browsers, which can set no header there, send it as a subprotocol.
+///
+/// # Errors
+/// As for [`agent`].
+pub async fn socket_agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKey>> {
+    let in_subprotocols = subprotocols(headers).filter_map(key_in_subprotocol);
+    authenticate(core, only(in_headers(headers).chain(in_subprotocols))?).await
+}
+
+async fn authenticate(core: &Arc<Core>, credential: &[u8]) -> Result<Arc<CachedKey>> {
+    let token = Token::parse(credential).map_err(|reason| {
         tracing::debug!(reason = "malformed", %reason, "agent key refused");
         Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
     })?;
@@ -152,5 +193,17 @@ mod tests {
             assert_eq!(error.code, Code::ConflictingCredentials, "{pairs:?}");
         }
         assert_eq!(credential(&HeaderMap::new()).expect_err("none").code, Code::InvalidApiKey);
+    }
+
+    #[test]
+    fn a_key_in_a_subprotocol_is_read_and_left_out() {
+        let offered = headers(&[
+            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.one ,openai-beta.realtime-v1"),
+            ("sec-websocket-protocol", "OpenAI-Insecure-API-Key.two"),
+        ]);
+        let keys: Vec<_> = subprotocols(&offered).filter_map(key_in_subprotocol).collect();
+        assert_eq!(keys, [b"one", b"two"]);
+        assert_eq!(subprotocols_without_key(&offered), b"realtime, openai-beta.realtime-v1");
+        assert_eq!(credential(&offered).expect_err("not for other calls").code, Code::InvalidApiKey);
     }
 }

@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,14 +17,15 @@ use std::{
 
 use axum::Router;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
@@ -85,8 +87,6 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
-    /// Ends it.
-    pub stop: CancellationToken,
     /// Makes ids of requests.
     pub ids: Arc<RequestIds>,
 }
@@ -120,14 +120,15 @@ async fn run(core: Core, socket: std::net::TcpListener) {
             return;
         }
     };
-    let calls = TaskTracker::new();
+    let core = Arc::new(core);
+    let open = &core.gateway.open;
     loop {
         tokio::select! {
-            () = core.stop.cancelled() => break,
+            () = core.gateway.stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if calls.len() >= core.max_connections => drop(stream),
+                Ok((stream, _)) if open.len() >= core.max_connections => drop(stream),
                 Ok((stream, peer)) => {
-                    calls.spawn(serve(core.clone(), stream, peer));
+                    open.spawn(serve(Arc::clone(&core), stream, peer));
                 }
                 Err(error) => {
                     // Out of file descriptors: those in use come back, so wait a moment instead of spinning.
@@ -138,46 +139,56 @@ async fn run(core: Core, socket: std::net::TcpListener) {
         }
     }
     drop(listener);
-    calls.close();
-    if tokio::time::timeout(GRACE, calls.wait()).await.is_err() {
-        tracing::warn!(open = calls.len(), "calls that are still open are cut");
+    open.close();
+    if tokio::time::timeout(GRACE, open.wait()).await.is_err() {
+        tracing::warn!(open = open.len(), "calls that are still open are cut");
     }
 }
 
-async fn serve(core: Core, stream: TcpStream, peer: SocketAddr) {
+async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let stop = core.stop.clone();
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let mut builder = match tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await {
-        Ok(Ok(false)) => builder.http1_only(),
-        Ok(Ok(true)) => builder.http2_only(),
+    let stop = core.gateway.stop.clone();
+    let first = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await;
+    let service = service_fn(move |request| {
+        let core = Arc::clone(&core);
+        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
+    });
+    let io = TokioIo::new(stream);
+    let ended = match first {
+        Ok(Ok(false)) => {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            carry(connection, |connection| connection.graceful_shutdown(), stop).await
+        }
+        Ok(Ok(true)) => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(256)
+                .max_header_list_size(64 * 1024)
+                .keep_alive_interval(Duration::from_secs(30));
+            carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await
+        }
         // Whoever connects and says nothing is not kept.
         Ok(Err(_)) | Err(_) => return,
     };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .max_header_list_size(64 * 1024)
-        .keep_alive_interval(Duration::from_secs(30));
-    let service = service_fn(move |request| {
-        let core = core.clone();
-        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+/// Carries a connection to its end, which `wind_up` brings about, after its open calls, once `stop` is told.
+async fn carry<C: Future>(connection: C, wind_up: fn(Pin<&mut C>), stop: CancellationToken) -> C::Output {
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            wind_up(connection.as_mut());
+            connection.await
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,8 +19,8 @@ use tokio_rustls::rustls::ClientConfig;
 use vault::ProviderSecret;
 
 use super::{
-    AddressPolicy, Target,
-    connect::{connect, tls_config},
+    AddressPolicy, Socket, Target,
+    connect::{Stream, connect, tls_config},
     pool::{Pool, Sender},
 };
 
@@ -87,6 +87,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The rest.
     pub body: ReplyBody,
+    /// The WebSocket that was opened, where one was asked for.
+    pub socket: Option<Box<Socket>>,
 }
 
 /// Why there is no answer.
@@ -107,6 +109,9 @@ pub enum EgressError {
     /// Another protocol, which nobody asked for.
     #[error("it answered {0} and nobody asked it to switch protocols")]
     Switched(StatusCode),
+    /// Not what opens a WebSocket.
+    #[error("it answered 101, and {0}")]
+    Handshake(&'static str),
     /// A redirect, which is never followed.
     #[error("it answered with the redirect {0}, which is never followed")]
     Redirect(StatusCode),
@@ -159,17 +164,7 @@ impl Egress {
             match answer {
                 Err(_) => return Err(EgressError::Timeout(head)),
                 Ok(Ok(response)) => {
-                    let (head, body) = response.into_parts();
-                    if head.status.is_informational() {
-                        return Err(EgressError::Switched(head.status));
-                    }
-                    if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
-                        return Err(EgressError::Redirect(head.status));
-                    }
-                    let keep = Some((Arc::clone(pool), Arc::clone(origin), sender));
-                    let end = patience.total.map(|total| Box::pin(tokio::time::sleep_until(begun + total)));
-                    let body = ReplyBody { body, keep, idle: patience.idle, sleep: None, end };
-                    return Ok(Reply { status: head.status, headers: head.headers, body });
+                    return reply(response, (Arc::clone(pool), Arc::clone(origin), sender), begun, patience);
                 }
                 // A kept connection that had been closed meanwhile took nothing: try another one.
                 Ok(Err(mut failed)) => match failed.take_message() {
@@ -181,24 +176,58 @@ impl Egress {
     }
 
     async fn open(&self, target: &Target, patience: Duration) -> Result<Sender, EgressError> {
+        let (sender, connection) = self.handshake(target, patience).await?;
+        tokio::spawn(carry(connection));
+        Ok(sender)
+    }
+
+    /// A connection to `target`, still to be carried.
+    pub(super) async fn handshake(
+        &self,
+        target: &Target,
+        patience: Duration,
+    ) -> Result<(Sender, Connection), EgressError> {
         let stream = connect(target, &self.policy, &self.tls, patience).await.map_err(EgressError::Connect)?;
-        let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        hyper::client::conn::http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(EgressError::Broken)?;
-        tokio::spawn(async move {
-            // The call that uses this connection learns of its end; there is nobody else to tell.
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "a connection to a provider ended");
-            }
-        });
-        Ok(sender)
+            .map_err(EgressError::Broken)
     }
 }
 
+/// A connection to a provider.
+pub(super) type Connection = hyper::client::conn::http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+
+/// Carries a connection to its end.
+pub(super) async fn carry(connection: impl Future<Output = hyper::Result<()>>) {
+    // The call that uses this connection learns of its end; there is nobody else to tell.
+    if let Err(error) = connection.await {
+        tracing::trace!(%error, "a connection to a provider ended");
+    }
+}
+
+/// Takes an answer in; `kept` is where its connection is kept once the answer was read.
+pub(super) fn reply(
+    response: Response<Incoming>,
+    kept: (Arc<Pool>, Arc<str>, Sender),
+    begun: Instant,
+    patience: Patience,
+) -> Result<Reply, EgressError> {
+    let (head, body) = response.into_parts();
+    if head.status.is_informational() {
+        return Err(EgressError::Switched(head.status));
+    }
+    if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
+        return Err(EgressError::Redirect(head.status));
+    }
+    let end = patience.total.map(|total| Box::pin(tokio::time::sleep_until(begun + total)));
+    let body = ReplyBody { body, keep: Some(kept), idle: patience.idle, sleep: None, end };
+    Ok(Reply { status: head.status, headers: head.headers, body, socket: None })
+}
+
 /// Writes a call down; the credential goes in last, over whatever stands there.
-fn request(call: Call<'_>) -> Result<Request<Full<Bytes>>, EgressError> {
+pub(super) fn request(call: Call<'_>) -> Result<Request<Full<Bytes>>, EgressError> {
     let invalid = |what: &str| EgressError::Invalid(what.to_owned());
     let uri: http::Uri = call.path.parse().map_err(|_| invalid("its path is not one of a URL"))?;
     let mut request = Request::new(Full::new(call.body));
@@ -228,6 +257,11 @@ pub struct ReplyBody {
 }
 
 impl ReplyBody {
+    /// The body of an answer that has none, and whose connection is no longer one of calls.
+    pub(super) fn none(body: Incoming) -> ReplyBody {
+        ReplyBody { body, keep: None, idle: Duration::MAX, sleep: None, end: None }
+    }
+
     fn done(&mut self) {
         if let Some((pool, origin, sender)) = self.keep.take() {
             pool.put(&origin, sender);

@@ -9,6 +9,7 @@
 //! | [`connect`] | resolve, check, connect, TLS |
 //! | [`pool`] | kept connections, one pool for each core |
 //! | [`client`] | a call: credential in, answer's head out |
+//! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`check_key`] | a kind's cheapest authenticated call |
 
 mod address;
@@ -16,9 +17,11 @@ mod check_key;
 mod client;
 mod connect;
 mod pool;
+mod socket;
 mod target;
 
 pub use address::AddressPolicy;
 pub use client::{Call, Credential, Egress, EgressError, Patience, Reply, ReplyBody};
 pub use pool::Pool;
+pub use socket::{Offer, Socket};
 pub use target::Target;

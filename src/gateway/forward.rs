@@ -14,10 +14,11 @@ use super::{
     refusal::Refusal,
     relay::{GatewayBody, Relay},
     route::Plan,
+    socket::{self, Handshake},
 };
 use crate::{
     domain::{catalog::OpenKey, key_cache::CachedKey, meter::Used},
-    egress::{Call, Credential, EgressError, Reply},
+    egress::{Call, Credential, EgressError, Reply, Socket},
     error::{Code, Error, Result},
 };
 
@@ -39,6 +40,8 @@ pub struct Forward<'a> {
     pub head: Parts,
     /// Its body.
     pub held: Held,
+    /// What it opens a WebSocket with, where it does.
+    pub socket: Option<Handshake>,
 }
 
 impl Forward<'_> {
@@ -98,7 +101,14 @@ impl Forward<'_> {
             body,
             patience: plan.provider.patience,
         };
-        let sent = self.gateway.egress.send(&self.gateway.pool, call);
+        let (egress, pool) = (&self.gateway.egress, &self.gateway.pool);
+        let sent = async {
+            match &self.socket {
+                None => egress.send(pool, call).await,
+                // Boxed, so that other calls have no room to keep for it.
+                Some(socket) => Box::pin(egress.open_socket(pool, call, &socket.offer)).await,
+            }
+        };
         tokio::pin!(sent);
         // A key that ends while its provider is still thinking ends the call as well.
         loop {
@@ -111,8 +121,16 @@ impl Forward<'_> {
         }
     }
 
-    fn relayed(self, reply: Reply, key: Option<&Arc<OpenKey>>, mut settlement: Settlement) -> Response<GatewayBody> {
+    fn relayed(
+        mut self,
+        mut reply: Reply,
+        key: Option<&Arc<OpenKey>>,
+        mut settlement: Settlement,
+    ) -> Response<GatewayBody> {
         let mut headers = headers::returned(&reply.headers, key.map(|key| &key.secret));
+        if let (Some(handshake), Some(socket)) = (self.socket.take(), reply.socket.take()) {
+            return self.joined(handshake, *socket, headers, settlement);
+        }
         let form = self.form(&headers);
         let streams = matches!(form, Form::Events { .. });
         if streams {
@@ -123,6 +141,23 @@ impl Forward<'_> {
         let rewrites = streams && coding == Coding::Plain;
         let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, rewrites)));
         *response.status_mut() = reply.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn joined(
+        self,
+        handshake: Handshake,
+        socket: Socket,
+        mut headers: HeaderMap,
+        mut settlement: Settlement,
+    ) -> Response<GatewayBody> {
+        settlement.answered(StatusCode::SWITCHING_PROTOCOLS, Form::Socket, Coding::Plain);
+        socket::opened(&mut headers, &socket);
+        let Gateway { open, stop, .. } = self.gateway;
+        open.spawn(socket::join(handshake, socket, settlement, Arc::clone(self.key), stop.clone()));
+        let mut response = Response::new(GatewayBody::Full(None));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
     }
@@ -159,6 +194,9 @@ impl Forward<'_> {
                 Code::UpstreamUnreachable,
                 format!("{name} answered {} and would speak another protocol, which nobody asked for", status.as_u16()),
             ),
+            EgressError::Handshake(why) => {
+                (Code::UpstreamUnreachable, format!("{name} answered 101 and opened no WebSocket: {why}"))
+            }
             EgressError::Broken(_) => {
                 (Code::UpstreamUnreachable, format!("{name} closed the connection before it answered"))
             }

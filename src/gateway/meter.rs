@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use llm::{Pass, StreamReader, Usage, WireFormat};
+use llm::{Pass, SocketReader, StreamReader, Usage, WireFormat};
 use store::usage::Counts;
 
 use super::{
@@ -46,6 +46,8 @@ pub enum Form {
         /// Whether the chunk that tells it is left out of what the caller sees.
         drop_usage_chunk: bool,
     },
+    /// A WebSocket's frames, whose events may tell it.
+    Socket,
     /// Sound, images, text: nothing to read in it.
     Other,
 }
@@ -61,6 +63,8 @@ enum Seen {
     Compressed(Box<Gunzip>),
     /// Either of them, encoded so that nothing can be read in it.
     Unreadable { passed: bool },
+    /// A WebSocket's frames.
+    Socket(Box<SocketReader>),
 }
 
 impl Settlement {
@@ -113,6 +117,7 @@ impl Settlement {
                 let reader = Box::new(StreamReader::new(self.wire, drop_usage_chunk));
                 Seen::Events { reader, out: Vec::new() }
             }
+            (Form::Socket, _) => Seen::Socket(Box::default()),
             (Form::Json, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::json(self.wire, &self.budget))),
             (Form::Events { .. }, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::events(self.wire))),
             (_, Coding::Other) => Seen::Unreadable { passed: false },
@@ -135,7 +140,7 @@ impl Settlement {
     /// Watches bytes pass; gives what the caller is to see instead, where that differs.
     pub fn observe(&mut self, data: Bytes) -> Bytes {
         match &mut self.seen {
-            Seen::Nothing => data,
+            Seen::Nothing | Seen::Socket(_) => data,
             Seen::Parts { parts, bytes, kept } => {
                 *bytes += data.len();
                 // The small ones need no account; a large one that finds no place is not kept.
@@ -167,6 +172,21 @@ impl Settlement {
         }
     }
 
+    /// Watches bytes pass that a provider sends on a WebSocket.
+    pub fn watch(&mut self, bytes: &[u8]) {
+        if let Seen::Socket(reader) = &mut self.seen {
+            reader.push(bytes);
+        }
+    }
+
+    /// What was read on a WebSocket; `None` where the call opened none.
+    pub fn socket(&self) -> Option<&SocketReader> {
+        match &self.seen {
+            Seen::Socket(reader) => Some(reader),
+            _ => None,
+        }
+    }
+
     /// What was held back of a stream that has ended.
     pub fn rest(&mut self) -> Bytes {
         match &mut self.seen {
@@ -190,6 +210,7 @@ impl Settlement {
             Seen::Events { reader, .. } => reader.usage(),
             Seen::Compressed(gunzip) => gunzip.usage(),
             Seen::Unreadable { passed } => Usage { seen: !passed, estimated: *passed, ..Usage::default() },
+            Seen::Socket(reader) => reader.usage(),
             Seen::Parts { bytes, .. } if *bytes > MAX_KEPT => Usage { estimated: true, ..Usage::default() },
             Seen::Parts { parts, .. } => match parts.as_slice() {
                 [] => Usage { seen: true, ..Usage::default() },

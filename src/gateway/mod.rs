@@ -9,9 +9,11 @@ mod gunzip;
 mod headers;
 mod meter;
 mod models;
+mod parameter;
 mod refusal;
 mod relay;
 mod route;
+mod socket;
 
 use std::sync::Arc;
 
@@ -19,11 +21,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use llm::WireFormat;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::body::Budget;
 pub use self::relay::GatewayBody;
 pub use self::route::{Claim, claim};
-use self::{forward::Forward, meter::Settlement};
+use self::{forward::Forward, meter::Settlement, socket::Handshake};
 use crate::{
     auth,
     domain::{
@@ -51,6 +54,10 @@ pub struct Gateway {
     pub cpu: usize,
     /// This core's kept connections.
     pub pool: Arc<Pool>,
+    /// This core's connections, and the WebSockets that outlive the calls which opened them.
+    pub open: TaskTracker,
+    /// Ends it.
+    pub stop: CancellationToken,
 }
 
 /// Answers one call.
@@ -61,7 +68,11 @@ pub async fn handle(
     request_id: &str,
 ) -> Response<GatewayBody> {
     let wire = route::caller_wire(claim, &request);
-    let key = match auth::agent(&gateway.core, request.headers()).await {
+    let found = match claim {
+        Claim::Realtime => auth::socket_agent(&gateway.core, request.headers()).await,
+        _ => auth::agent(&gateway.core, request.headers()).await,
+    };
+    let key = match found {
         Ok(key) => key,
         Err(error) => return failure(error, wire, request_id),
     };
@@ -85,15 +96,19 @@ pub async fn handle(
 async fn prepare<'a>(
     gateway: &'a Gateway,
     claim: Claim,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     key: &'a Arc<CachedKey>,
 ) -> Result<Forward<'a>> {
+    let socket = match claim {
+        Claim::Realtime => Some(Handshake::take(&mut request)?),
+        _ => None,
+    };
     headers::check_no_token(request.headers(), request.uri())?;
     let (head, incoming) = request.into_parts();
     let mut held = body::read(gateway, key, &head, incoming).await?;
     let plan = route::resolve(&gateway.core, claim, &head, &held)?;
     held.share.grow(plan.body.as_ref().map_or(0, Vec::len))?;
-    Ok(Forward { gateway, key, plan, head, held })
+    Ok(Forward { gateway, key, plan, head, held, socket })
 }
 
 /// An error of ours, in the shape of the wire format that was called.

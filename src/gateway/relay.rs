@@ -53,20 +53,21 @@ pub struct Relay {
 }
 
 /// What ends an answer on its way: its key's revocation, or its expiry.
-struct End {
+pub struct End {
     revoked: Revoked,
     expired: Option<Pin<Box<Sleep>>>,
 }
 
 impl End {
-    fn of(key: &CachedKey, now: i64) -> End {
-        // A timer for a day at most; no answer takes longer.
+    /// The end of an answer that takes `longest` milliseconds at most: past that there is no timer.
+    pub fn of(key: &CachedKey, now: i64, longest: i64) -> End {
         let left = u64::try_from(key.ends_at - now).unwrap_or(0);
-        let expired = (left < DAY_MS.unsigned_abs()).then(|| Box::pin(sleep(Duration::from_millis(left))));
+        let expired = (left < longest.unsigned_abs()).then(|| Box::pin(sleep(Duration::from_millis(left))));
         End { revoked: key.revocation.revoked(), expired }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+    /// Ready, and with why, when it has come.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
         if Pin::new(&mut self.revoked).poll(cx).is_ready() {
             return Poll::Ready("the agent key was revoked");
         }
@@ -95,7 +96,7 @@ impl Relay {
                 Poll::Pending if self.end.is_some() => return Poll::Pending,
                 Poll::Pending => {
                     let now = self.settlement.as_ref().map_or(0, Settlement::now_ms);
-                    self.end = Some(End::of(&self.key, now));
+                    self.end = Some(End::of(&self.key, now, DAY_MS));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.settlement = None;

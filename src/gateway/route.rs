@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::{Method, Request, header, request::Parts};
 use llm::{Auth, Kind, WireFormat};
 
-use super::body::Held;
+use super::{body::Held, parameter::Parameter};
 use crate::{
     domain::{
         Core,
@@ -31,10 +31,15 @@ pub enum Claim {
     Azure,
     /// A provider's own API under `/providers/{name}`.
     Provider,
+    /// OpenAI's WebSocket, in any of these places; the query's model chooses.
+    Realtime,
 }
 
 /// Where the wire formats have their lists of models: OpenAI, Anthropic and Gemini; Gemini's beta; Azure.
 pub const MODEL_LISTS: [&str; 3] = ["/v1/models", "/v1beta/models", "/openai/models"];
+
+/// Where Azure has its WebSocket, whose parameter for the model is named otherwise.
+const AZURE_REALTIME: &str = "/openai/realtime";
 
 /// Whether the gateway answers this path.
 pub fn claim(method: &Method, path: &str) -> Option<Claim> {
@@ -44,6 +49,8 @@ pub fn claim(method: &Method, path: &str) -> Option<Claim> {
         Some(Claim::Models)
     } else if path.starts_with("/v1beta/models/") || (method == Method::POST && path.starts_with("/v1/models/")) {
         Some(Claim::Gemini)
+    } else if method == Method::GET && is_realtime(path) {
+        Some(Claim::Realtime)
     } else if path.starts_with("/v1/") {
         Some(Claim::OpenAi)
     } else if path.starts_with("/openai/deployments/") {
@@ -53,6 +60,14 @@ pub fn claim(method: &Method, path: &str) -> Option<Claim> {
     } else {
         None
     }
+}
+
+fn is_realtime(path: &str) -> bool {
+    path.ends_with("/realtime")
+        && match path.strip_prefix("/providers/").and_then(|rest| rest.split_once('/')) {
+            Some((_, rest)) => Kind::ALL.iter().any(|kind| llm::socket_route(*kind, rest)),
+            None => matches!(path, "/v1/realtime" | AZURE_REALTIME),
+        }
 }
 
 fn is_or_below(path: &str, base: &str) -> bool {
@@ -68,6 +83,8 @@ pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
         Claim::Anthropic => WireFormat::Anthropic,
         Claim::Gemini => WireFormat::Gemini,
         Claim::Azure => WireFormat::Azure,
+        Claim::Realtime if path == AZURE_REALTIME => WireFormat::Azure,
+        Claim::Realtime => WireFormat::OpenAi,
         Claim::Models if path.starts_with("/openai/") => WireFormat::Azure,
         Claim::Models if path.starts_with("/v1beta/") => WireFormat::Gemini,
         Claim::Models | Claim::Provider if has("anthropic-version") => WireFormat::Anthropic,
@@ -127,6 +144,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<P
         Claim::Gemini => gemini(core, head, held),
         Claim::Azure => azure(core, head, held),
         Claim::Provider => provider(core, head, held),
+        Claim::Realtime => realtime(core, head, held),
         Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
     }
 }
@@ -277,6 +295,70 @@ fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
+fn realtime(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+    if !held.bytes.is_empty() {
+        return Err(Error::new(Code::InvalidBody, "what opens a WebSocket has no body"));
+    }
+    let path = head.uri.path();
+    let parameter = if path.ends_with(AZURE_REALTIME) { "deployment" } else { "model" };
+    let query = head.uri.query().unwrap_or_default();
+    let model = Parameter::only(query, parameter)?;
+    check_model_name(&model.value)?;
+    let (route, path) = match path.strip_prefix("/providers/").and_then(|rest| rest.split_once('/')) {
+        Some((name, path)) => {
+            let provider = core.catalog().provider(&decoded(name)?)?;
+            if path.starts_with('/') || !llm::socket_route(provider.kind, path) {
+                return Err(not_allowed(provider.kind, &head.method, path));
+            }
+            let route = Route {
+                key: provider.key.clone(),
+                model_name: format!("{}/{}", provider.name, model.value).into(),
+                upstream_model: model.value.clone().into_owned(),
+                is_known: false,
+                provider,
+            };
+            (route, format!("/{path}"))
+        }
+        None => {
+            let route = core.catalog().resolve(&model.value)?;
+            let kind = route.provider.kind;
+            let own = match path {
+                AZURE_REALTIME => path.to_owned(),
+                _ => format!("{}/realtime", kind.openai_prefix()),
+            };
+            if !llm::socket_route(kind, &own) {
+                return Err(no_socket(&route));
+            }
+            (route, own)
+        }
+    };
+    let query = if model.value == route.upstream_model {
+        query.into()
+    } else {
+        model.replaced(query, &encoded(&route.upstream_model))
+    };
+    let auth = route.provider.kind.openai_auth();
+    finish(route, |target| Wired {
+        auth,
+        wire: WireFormat::OpenAi,
+        path: format!("{}{path}?{query}", target.base_path),
+        drop_usage_chunk: false,
+        body: None,
+    })
+}
+
+fn no_socket(route: &Route) -> Error {
+    Error::new(
+        Code::UnsupportedWireFormat,
+        format!(
+            "the model {} is at {}, a provider of the kind {}, which has no WebSocket in this place",
+            route.model_name,
+            route.provider.name,
+            route.provider.kind.as_str()
+        ),
+    )
+}
+
 /// What a wire format adds to a route.
 struct Wired {
     auth: Auth,
@@ -380,15 +462,18 @@ fn allowed(kind: Kind, head: &Parts, path: &str) -> Result<()> {
     if !path.starts_with('/') && llm::inference_route(kind, head.method.as_str(), path) {
         return Ok(());
     }
-    Err(Error::new(
+    Err(not_allowed(kind, &head.method, path))
+}
+
+fn not_allowed(kind: Kind, method: &Method, path: &str) -> Error {
+    Error::new(
         Code::RouteNotAllowed,
         format!(
-            "{} {path:?} is not one of the inference and model-list routes of {}, which are all that an agent key may \
-             call by default",
-            head.method,
+            "{method} {path:?} is not one of the inference and model-list routes of {}, which are all that an agent key \
+             may call by default",
             kind.label()
         ),
-    ))
+    )
 }
 
 fn with_query(mut path: String, head: &Parts) -> String {

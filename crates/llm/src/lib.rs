@@ -5,9 +5,9 @@
 //! | question | where |
 //! | --- | --- |
 //! | what is particular about this kind of provider? | [`Kind`], with [`Auth`] and [`KeyCheck`] |
-//! | is this path inference, or a list of models? | [`inference_route`], [`openai_route`], [`route_wire`] |
+//! | is this path inference, or a list of models? | [`inference_route`], [`openai_route`], [`socket_route`], [`route_wire`] |
 //! | which model does this body ask for, and does it stream? | [`scan`], which gives a [`Body`]; [`rename_gemini_model`] |
-//! | how many tokens did the answer take? | [`Usage::from_response`]; [`StreamReader`] while it streams by |
+//! | how many tokens did the answer take? | [`Usage::from_response`]; [`StreamReader`] while it streams by, [`SocketReader`] on a WebSocket |
 //! | what does an error look like here, and does it mean the key is bad? | [`WireFormat::error_body`], [`refuses_key`], [`error_message`] |
 //!
 //! `body` is on the path of every call and `stream` on the path of every event; both read each byte about once and
@@ -21,6 +21,7 @@ mod glance;
 mod json;
 mod kind;
 mod routes;
+mod socket;
 mod sse;
 mod stream;
 mod usage;
@@ -29,7 +30,8 @@ mod wire;
 pub use body::{Body, BodyError, Field, rename_gemini_model, scan};
 pub use form::{Form, FormError, boundary, scan_form};
 pub use kind::{Auth, KeyCheck, Kind, PathFrom};
-pub use routes::{form_route, inference_route, openai_route, route_wire};
+pub use routes::{form_route, inference_route, openai_route, route_wire, socket_route};
+pub use socket::{SocketReader, close_frame};
 pub use sse::{EventSplitter, MAX_TAIL};
 pub use stream::{Pass, StreamReader};
 pub use usage::Usage;

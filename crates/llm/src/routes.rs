@@ -43,6 +43,16 @@ pub fn form_route(path: &str) -> bool {
     FORM_ROUTES.iter().any(|route| path.strip_suffix(route).is_some_and(is_at_end))
 }
 
+/// Whether an agent key may open a WebSocket at this path of a provider, `path` being as in [`inference_route`].
+pub fn socket_route(kind: Kind, path: &str) -> bool {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    match kind {
+        Kind::Anthropic | Kind::Gemini => false,
+        Kind::AzureOpenAi => matches!(path, "openai/v1/realtime" | "openai/realtime"),
+        _ => format!("{}/realtime", kind.openai_prefix()).trim_start_matches('/') == path,
+    }
+}
+
 /// The wire format a provider of this kind speaks at this path, `path` being as in [`inference_route`].
 ///
 /// Anthropic and Gemini answer in OpenAI's format on their compatible paths, and take the key the way
@@ -256,6 +266,18 @@ mod tests {
     fn openai_routes_with_a_json_body() {
         assert!(openai_route("chat/completions") && openai_route("/audio/speech"));
         assert!(!openai_route("audio/transcriptions") && !openai_route("files") && !openai_route("models"));
+    }
+
+    #[test]
+    fn a_socket_is_open_where_the_openai_paths_are() {
+        for kind in Kind::ALL {
+            let path = format!("{}/realtime", kind.openai_prefix());
+            assert_eq!(socket_route(kind, &path), !matches!(kind, Kind::Anthropic | Kind::Gemini), "{kind:?} {path}");
+        }
+        assert!(socket_route(Kind::OpenAi, "realtime") && socket_route(Kind::AzureOpenAi, "openai/realtime"));
+        for path in ["", "v1/realtime", "realtime/sessions", "models/realtime", "responses"] {
+            assert!(!socket_route(Kind::OpenAi, path), "{path}");
+        }
     }
 
     #[test]

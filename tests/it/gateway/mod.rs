@@ -11,5 +11,6 @@ mod native;
 mod provider_failures;
 mod provider_limits;
 mod provider_route;
+mod realtime;
 mod routes;
 mod stream;

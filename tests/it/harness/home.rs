@@ -166,8 +166,13 @@ impl Start {
 
     /// Lets the server believe that it is that many days later.
     pub fn days_later(self, days: u32) -> Self {
+        self.seconds_later(days * 86_400)
+    }
+
+    /// Lets it believe that it is that many seconds later.
+    pub fn seconds_later(self, seconds: u32) -> Self {
         self.env("LD_PRELOAD", faketime().to_str().unwrap())
-            .env("FAKETIME", format!("+{days}d"))
+            .env("FAKETIME", format!("+{seconds}"))
             .env("DONT_FAKE_MONOTONIC", "1")
     }
 

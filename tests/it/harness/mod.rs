@@ -11,6 +11,7 @@ mod port;
 mod provider;
 mod raw;
 mod server;
+mod socket;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use port::Port;
 pub use provider::{FakeProvider, Reply};
 pub use raw::exchange;
 pub use server::TestServer;
+pub use socket::{AgentSocket, ProviderSocket};
 pub use world::World;
 
 /// Long enough that only a failure reaches it; nothing is measured against it.

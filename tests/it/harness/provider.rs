@@ -14,10 +14,15 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::Frame;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::eventually;
+use super::{ProviderSocket, eventually};
 
 /// A server in this process, on a loopback port.
 #[derive(Debug)]
@@ -76,6 +81,7 @@ struct Desk {
     calls: Mutex<Vec<Call>>,
     next: Mutex<VecDeque<Reply>>,
     always: Mutex<Option<Exact>>,
+    sockets: Mutex<VecDeque<ProviderSocket>>,
 }
 
 impl FakeProvider {
@@ -143,6 +149,11 @@ impl FakeProvider {
     #[track_caller]
     pub fn received_nothing(&self) {
         assert!(self.calls().is_empty(), "{:#?}", self.calls());
+    }
+
+    /// Its end of the next WebSocket that was opened.
+    pub async fn socket(&self) -> ProviderSocket {
+        eventually("a WebSocket at the provider", async || self.desk.sockets.lock().unwrap().pop_front()).await
     }
 
     /// Waits until that many calls have arrived.
@@ -224,7 +235,8 @@ impl Stage {
     }
 }
 
-async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+async fn answer(State(desk): State<Arc<Desk>>, mut request: Request) -> Response {
+    let upgrade = request.headers().contains_key("upgrade").then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         // The caller went away within its own body: nobody is there to be answered.
@@ -239,6 +251,7 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
             .collect(),
         body,
     };
+    let opening = upgrade.zip(head.headers.get("sec-websocket-key"));
     let reply = desk.next.lock().unwrap().pop_front();
     let always = desk.always.lock().unwrap().clone();
     let proper = properly(&call);
@@ -246,8 +259,27 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     match reply {
         Some(Reply::With(exact)) => exactly(exact),
         Some(Reply::Staged(content_type, cues)) => staged(content_type, cues).await,
+        None if always.is_none() && opening.is_some() => {
+            let (upgrade, key) = opening.unwrap();
+            switched(desk, upgrade, key.as_bytes(), head.headers.get("sec-websocket-protocol"))
+        }
         None => exactly(always.unwrap_or(proper)),
     }
+}
+
+/// Opens a WebSocket, in the first of the subprotocols, and leaves it to the test.
+fn switched(desk: Arc<Desk>, upgrade: OnUpgrade, key: &[u8], protocols: Option<&http::HeaderValue>) -> Response {
+    tokio::spawn(async move {
+        let io = TokioIo::new(upgrade.await.unwrap());
+        let stream = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+        desk.sockets.lock().unwrap().push_back(ProviderSocket::new(stream));
+    });
+    let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    let mut response = response.header("sec-websocket-accept", derive_accept_key(key));
+    if let Some(protocols) = protocols {
+        response = response.header("sec-websocket-protocol", protocols.to_str().unwrap().split(',').next().unwrap());
+    }
+    response.body(Body::empty()).unwrap()
 }
 
 fn exactly(exact: Exact) -> Response {

@@ -1,0 +1,75 @@
+//! The one parameter of a query that names the model.
+
+use std::{borrow::Cow, ops::Range};
+
+use crate::error::{Code, Error, Result};
+
+/// The one parameter of a query that has some name.
+pub struct Parameter<'q> {
+    /// Its value, unescaped.
+    pub value: Cow<'q, str>,
+    /// Where the value stands in the query, as it was written.
+    at: Range<usize>,
+}
+
+impl<'q> Parameter<'q> {
+    /// Finds it. Whatever a provider could take for the same name counts as well.
+    ///
+    /// # Errors
+    /// [`Code::InvalidBody`] where there is none, more than one, or one that is spelt otherwise.
+    pub fn only(query: &'q str, name: &str) -> Result<Parameter<'q>> {
+        let refused =
+            |what: &str| Error::new(Code::InvalidBody, format!("the query {what} `{name}`; it names the model"));
+        let mut found = None;
+        let mut start = 0;
+        // Some servers take a semicolon for an ampersand.
+        for part in query.split(['&', ';']) {
+            let (written, value) = part.split_once('=').unwrap_or((part, ""));
+            if unescaped(written).trim().eq_ignore_ascii_case(name) {
+                if found.is_some() || written != name {
+                    return Err(refused("has more than one, or another spelling, of"));
+                }
+                let at = start + part.len() - value.len()..start + part.len();
+                found = Some(Parameter { value: unescaped(value), at });
+            }
+            start += part.len() + 1;
+        }
+        found.ok_or_else(|| refused("has no"))
+    }
+
+    /// The query with another value for it, which is escaped already.
+    pub fn replaced(&self, query: &str, value: &str) -> String {
+        format!("{}{value}{}", &query[..self.at.start], &query[self.at.end..])
+    }
+}
+
+/// A name or value of a query, in which a plus stands for a space.
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_model_of_a_query_is_found_and_replaced_where_it_stands() {
+        for (query, value, replaced) in [
+            ("model=a", "a", "model=b%20c/d"),
+            ("x=1&model=a%2Fb+c&y=%20&z", "a/b c", "x=1&model=b%20c/d&y=%20&z"),
+            ("models=1;model=&amodel=2", "", "models=1;model=b%20c/d&amodel=2"),
+        ] {
+            let model = Parameter::only(query, "model").expect(query);
+            assert_eq!((&*model.value, &*model.replaced(query, "b%20c/d")), (value, replaced), "{query}");
+        }
+        for query in
+            ["", "x=model", "model=a&model=a", "model=a;model=b", "Model=a", "model=a&mode%6C=b", "model=a&+MODEL"]
+        {
+            assert!(Parameter::only(query, "model").is_err(), "{query}");
+        }
+    }
+}
