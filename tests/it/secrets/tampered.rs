@@ -297,7 +297,9 @@ struct Saved {
 
 async fn rows(database: &mut Database, key: &Value) -> Saved {
     let id = text(key, "id");
-    let other = format!("{}0", &id[..id.len() - 1]);
+    // Another id in any case: a row put back as it was would be a rollback, which is not what this is about.
+    let last = if id.ends_with('0') { '1' } else { '0' };
+    let other = format!("{}{last}", &id[..id.len() - 1]);
     let mut made_up = Vec::new();
     for (table, filter) in [("agent_keys", format!("id = '{id}'")), ("agent_secrets", format!("agent_key_id = '{id}'"))]
     {
