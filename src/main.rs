@@ -37,10 +37,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Gives memory back that a moment of many calls, or of hashed passwords, has taken; docs/performance.md has the figures.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     commands::run(commands::Cli::parse())
 }
