@@ -48,6 +48,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 /// Files that are not connections of callers: the database, the log, listeners.
 const OTHER_FILES: u64 = 128;
+/// How often connections to providers are looked at that nobody has used for a while.
+const SWEEP: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// How many connections may wait to be accepted, for each core.
@@ -122,9 +124,11 @@ async fn run(core: Core, socket: std::net::TcpListener) {
     };
     let core = Arc::new(core);
     let open = &core.gateway.open;
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             () = core.gateway.stop.cancelled() => break,
+            _ = sweep.tick() => core.gateway.pool.sweep(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if open.len() >= core.max_connections => drop(stream),
                 Ok((stream, peer)) => {

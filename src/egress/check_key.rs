@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use http_body_util::{BodyExt, Limited};
 use llm::{Kind, PathFrom};
 use vault::ProviderSecret;
 
-use super::{Call, Credential, Egress, EgressError, Pool, Target};
+use super::{Call, Credential, Egress, EgressError, Pool, RequestHead, Target};
 
 /// The most of an answer that is read, in bytes: enough for any error, and less than some lists of models.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -40,21 +40,21 @@ impl Egress {
             PathFrom::Host => check.path.to_owned(),
             PathFrom::Base => format!("{}{}", target.base_path, check.path),
         };
-        let mut headers = HeaderMap::new();
-        for (name, value) in kind.fixed_headers() {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
         let method = check.method.parse().unwrap_or(Method::GET);
+        let mut head = RequestHead::new(&method, &path).map_err(|error| EgressError::Invalid(error.to_string()))?;
+        for (name, value) in kind.fixed_headers() {
+            head.header(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
         let auth = kind.native_auth();
         let credential = Credential { secret, header: auth.header_name(), prefix: auth.prefix() };
         let call = Call {
             target,
             credential: Some(credential),
-            method,
-            path,
-            headers,
+            head,
             body: Bytes::new(),
             patience: *self.patience(),
+            returns: |_| false,
+            wanted: &|| true,
         };
         let reply = self.send(pool, call).await?;
         let body = Limited::new(reply.body, MAX_ANSWER).collect().await.map(|body| body.to_bytes());

@@ -1,34 +1,27 @@
 //! A call to a provider: the credential goes in here and nowhere else, the answer's head comes out.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep};
+use http::{HeaderMap, StatusCode};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
 use vault::ProviderSecret;
 
 use super::{
     AddressPolicy, Socket, Target,
-    connect::{Stream, connect, tls_config},
-    pool::{Pool, Sender},
+    connect::{connect, tls_config},
+    http1::{
+        connection::{Connection, Failure},
+        request::RequestHead,
+        response::Head,
+    },
+    pool::Pool,
+    reply_body::ReplyBody,
 };
 
-/// The largest head of an answer that is read, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-
-/// How long a kept connection may take to be ready for its next call.
-const REUSE_PATIENCE: Duration = Duration::from_millis(50);
+/// How often a call that waits looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The way out, shared by all cores.
 pub struct Egress {
@@ -61,29 +54,29 @@ pub struct Credential<'a> {
     pub prefix: &'static str,
 }
 
-/// A call about to be made. Its headers carry no credential of the caller's any more.
+/// A call about to be made. Its head carries no credential of the caller's any more.
 pub struct Call<'a> {
     /// Where it goes.
     pub target: &'a Target,
     /// What it authenticates with.
     pub credential: Option<Credential<'a>>,
-    /// The method.
-    pub method: Method,
-    /// Path and query, from the target's root.
-    pub path: String,
-    /// The headers, without Host, credentials and framing.
-    pub headers: HeaderMap,
+    /// Its head, without Host, credential and framing.
+    pub head: RequestHead,
     /// The whole body.
     pub body: Bytes,
     /// How long to wait.
     pub patience: Patience,
+    /// Which headers of the answer are wanted, by their names in lower case.
+    pub returns: fn(&str) -> bool,
+    /// Whether the call is still wanted; asked each half second it waits.
+    pub wanted: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// The head of an answer, with its body still to come.
 pub struct Reply {
     /// The status; never a redirect.
     pub status: StatusCode,
-    /// All of the provider's headers.
+    /// Those of the provider's headers that were wanted.
     pub headers: HeaderMap,
     /// The rest.
     pub body: ReplyBody,
@@ -102,7 +95,13 @@ pub enum EgressError {
     Connect(io::Error),
     /// The connection broke before the answer's head.
     #[error("the connection broke before an answer came: {0}")]
-    Broken(hyper::Error),
+    Broken(io::Error),
+    /// What came is no answer, or one that could be understood in two ways.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Meanwhile nobody wants the answer any more.
+    #[error("the call is not wanted any more")]
+    Unwanted,
     /// The answer's head did not come in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -142,176 +141,90 @@ impl Egress {
     /// # Errors
     /// [`EgressError`]; nothing is retried once a byte may have reached the provider.
     pub async fn send(&self, pool: &Arc<Pool>, call: Call<'_>) -> Result<Reply, EgressError> {
-        let (target, patience) = (call.target, call.patience);
-        let mut request = request(call)?;
         let begun = Instant::now();
-        let head = patience.total.map_or(patience.head, |total| total.min(patience.head));
-        let deadline = begun + head;
+        let (connection, head) = call.in_time(begun, self.exchange(pool, &call)).await?;
+        reply(connection, head, pool, &call, begun)
+    }
+
+    async fn exchange(&self, pool: &Pool, call: &Call<'_>) -> Result<(Connection, Head), EgressError> {
         loop {
-            let origin = &target.pool_key;
-            let (mut sender, reused) = match pool.take(origin) {
-                Some(sender) => (sender, true),
-                None => (self.open(target, patience.connect).await?, false),
+            let (mut connection, reused) = match pool.take(&call.target.pool_key) {
+                Some(connection) => (connection, true),
+                None => (self.open(call).await?, false),
             };
-            if reused {
-                // It may still be finishing its last call; where that takes longer than a new connection, leave it.
-                match tokio::time::timeout(REUSE_PATIENCE, sender.ready()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => continue,
-                }
-            }
-            let answer = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
-            match answer {
-                Err(_) => return Err(EgressError::Timeout(head)),
-                Ok(Ok(response)) => {
-                    return reply(response, (Arc::clone(pool), Arc::clone(origin), sender), begun, patience);
-                }
+            match call.exchange_on(&mut connection).await {
+                Ok(head) => return Ok((connection, head)),
                 // A kept connection that had been closed meanwhile took nothing: try another one.
-                Ok(Err(mut failed)) => match failed.take_message() {
-                    Some(unsent) if reused => request = unsent,
-                    _ => return Err(EgressError::Broken(failed.into_error())),
-                },
+                Err(failure) if reused && failure.unsent => {}
+                Err(failure) => return Err(failure.error),
             }
         }
     }
 
-    async fn open(&self, target: &Target, patience: Duration) -> Result<Sender, EgressError> {
-        let (sender, connection) = self.handshake(target, patience).await?;
-        tokio::spawn(carry(connection));
-        Ok(sender)
+    /// A new connection for a call.
+    pub(super) async fn open(&self, call: &Call<'_>) -> Result<Connection, EgressError> {
+        let stream = connect(call.target, &self.policy, &self.tls, call.patience.connect).await;
+        stream.map(Connection::new).map_err(EgressError::Connect)
     }
+}
 
-    /// A connection to `target`, still to be carried.
-    pub(super) async fn handshake(
+impl Call<'_> {
+    /// Waits for the answer's head: as long as the patience lasts, and the call is wanted.
+    pub(super) async fn in_time<T>(
         &self,
-        target: &Target,
-        patience: Duration,
-    ) -> Result<(Sender, Connection), EgressError> {
-        let stream = connect(target, &self.policy, &self.tls, patience).await.map_err(EgressError::Connect)?;
-        hyper::client::conn::http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(EgressError::Broken)
+        begun: Instant,
+        answer: impl Future<Output = Result<T, EgressError>>,
+    ) -> Result<T, EgressError> {
+        let patience = self.patience.total.map_or(self.patience.head, |total| total.min(self.patience.head));
+        let deadline = begun + patience;
+        let mut look = begun + LOOK;
+        tokio::pin!(answer);
+        loop {
+            if let Ok(done) = timeout_at(look.min(deadline), &mut answer).await {
+                return done;
+            }
+            if look >= deadline {
+                return Err(EgressError::Timeout(patience));
+            }
+            if !(self.wanted)() {
+                return Err(EgressError::Unwanted);
+            }
+            look += LOOK;
+        }
+    }
+
+    /// Sends the call on `connection`; the credential goes in last, straight from the memory that is zeroized.
+    pub(super) async fn exchange_on(&self, connection: &mut Connection) -> Result<Head, Failure> {
+        let secret = match &self.credential {
+            None => None,
+            Some(credential) => {
+                let exposed = credential.secret.expose_secret(self.target.binding(), credential.prefix);
+                Some(exposed.ok_or(Failure { error: EgressError::NotBound, unsent: false })?)
+            }
+        };
+        let name = self.credential.map(|credential| credential.header);
+        let head = self.head.finished(&self.target.authority, self.body.len(), name);
+        let (value, end) = secret.as_ref().map_or((&b""[..], &b"\r\n"[..]), |value| (&value[..], b"\r\n\r\n"));
+        connection.exchange([&head, value, end, &self.body], self.head.method(), self.returns).await
     }
 }
 
-/// A connection to a provider.
-pub(super) type Connection = hyper::client::conn::http1::Connection<TokioIo<Stream>, Full<Bytes>>;
-
-/// Carries a connection to its end.
-pub(super) async fn carry(connection: impl Future<Output = hyper::Result<()>>) {
-    // The call that uses this connection learns of its end; there is nobody else to tell.
-    if let Err(error) = connection.await {
-        tracing::trace!(%error, "a connection to a provider ended");
-    }
-}
-
-/// Takes an answer in; `kept` is where its connection is kept once the answer was read.
+/// Takes an answer in; its connection goes back to `pool` once it was read.
 pub(super) fn reply(
-    response: Response<Incoming>,
-    kept: (Arc<Pool>, Arc<str>, Sender),
+    connection: Connection,
+    head: Head,
+    pool: &Arc<Pool>,
+    call: &Call<'_>,
     begun: Instant,
-    patience: Patience,
 ) -> Result<Reply, EgressError> {
-    let (head, body) = response.into_parts();
-    if head.status.is_informational() {
-        return Err(EgressError::Switched(head.status));
+    let Head { status, headers, framing, keeps } = head;
+    if status.is_informational() {
+        return Err(EgressError::Switched(status));
     }
-    if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
-        return Err(EgressError::Redirect(head.status));
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        return Err(EgressError::Redirect(status));
     }
-    let end = patience.total.map(|total| Box::pin(tokio::time::sleep_until(begun + total)));
-    let body = ReplyBody { body, keep: Some(kept), idle: patience.idle, sleep: None, end };
-    Ok(Reply { status: head.status, headers: head.headers, body, socket: None })
-}
-
-/// Writes a call down; the credential goes in last, over whatever stands there.
-pub(super) fn request(call: Call<'_>) -> Result<Request<Full<Bytes>>, EgressError> {
-    let invalid = |what: &str| EgressError::Invalid(what.to_owned());
-    let uri: http::Uri = call.path.parse().map_err(|_| invalid("its path is not one of a URL"))?;
-    let mut request = Request::new(Full::new(call.body));
-    *request.method_mut() = call.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = call.headers;
-    let host = HeaderValue::from_str(&call.target.authority).map_err(|_| invalid("its host is not one"))?;
-    request.headers_mut().insert(header::HOST, host);
-    if let Some(credential) = call.credential {
-        let bytes =
-            credential.secret.expose_secret(call.target.binding(), credential.prefix).ok_or(EgressError::NotBound)?;
-        let mut value =
-            HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid("the general key cannot stand in a header"))?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(HeaderName::from_static(credential.header), value);
-    }
-    Ok(request)
-}
-
-/// The body of an answer. Read to its end, it gives the connection back to its pool; dropped before, it closes it.
-pub struct ReplyBody {
-    body: Incoming,
-    keep: Option<(Arc<Pool>, Arc<str>, Sender)>,
-    idle: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    end: Option<Pin<Box<Sleep>>>,
-}
-
-impl ReplyBody {
-    /// The body of an answer that has none, and whose connection is no longer one of calls.
-    pub(super) fn none(body: Incoming) -> ReplyBody {
-        ReplyBody { body, keep: None, idle: Duration::MAX, sleep: None, end: None }
-    }
-
-    fn done(&mut self) {
-        if let Some((pool, origin, sender)) = self.keep.take() {
-            pool.put(&origin, sender);
-        }
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let this = self.get_mut();
-        if let Some(end) = &mut this.end
-            && end.as_mut().poll(cx).is_ready()
-        {
-            this.keep = None;
-            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the call took longer than it may"))));
-        }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.sleep = None;
-                if this.body.is_end_stream() {
-                    this.done();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.keep = None;
-                Poll::Ready(Some(Err(io::Error::other(error))))
-            }
-            Poll::Ready(None) => {
-                this.done();
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                let idle = this.idle;
-                let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                ready!(sleep.as_mut().poll(cx));
-                this.keep = None;
-                Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider fell silent"))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    let home = keeps.then(|| (Arc::clone(pool), Arc::clone(&call.target.pool_key)));
+    let body = ReplyBody::new(connection, framing, home, &call.patience, begun);
+    Ok(Reply { status, headers, body, socket: None })
 }

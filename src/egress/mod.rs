@@ -8,7 +8,9 @@
 //! | [`address`] | which addresses may be called |
 //! | [`connect`] | resolve, check, connect, TLS |
 //! | [`pool`] | kept connections, one pool for each core |
+//! | [`http1`] | what is spoken on a connection |
 //! | [`client`] | a call: credential in, answer's head out |
+//! | [`reply_body`] | the answer's body |
 //! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`check_key`] | a kind's cheapest authenticated call |
 
@@ -16,12 +18,16 @@ mod address;
 mod check_key;
 mod client;
 mod connect;
+mod http1;
 mod pool;
+mod reply_body;
 mod socket;
 mod target;
 
 pub use address::AddressPolicy;
-pub use client::{Call, Credential, Egress, EgressError, Patience, Reply, ReplyBody};
+pub use client::{Call, Credential, Egress, EgressError, Patience, Reply};
+pub use http1::{connection::Connection, request::RequestHead};
 pub use pool::Pool;
+pub use reply_body::ReplyBody;
 pub use socket::{Offer, Socket};
 pub use target::Target;

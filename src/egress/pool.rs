@@ -3,24 +3,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
+
+use super::http1::connection::Connection;
 
 /// How long an idle connection is kept; below what providers' load balancers keep theirs.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 /// How many idle connections are kept for one origin.
 const PER_ORIGIN: usize = 512;
 
-pub(super) type Sender = SendRequest<Full<Bytes>>;
-
 /// The idle connections of an origin, each with the time since when, the oldest first.
-type Idle = Vec<(Sender, Instant)>;
+type Idle = Vec<(Connection, Instant)>;
 
 /// Idle connections by origin.
 #[derive(Default)]
@@ -29,34 +26,48 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A connection that is open as far as is known, the one used last first. It may still be finishing its last
-    /// answer: wait until it is ready.
-    pub(super) fn take(&self, origin: &str) -> Option<Sender> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Closes what is idle for too long. To be called now and then: nobody else watches an idle connection.
+    pub fn sweep(&self) {
+        self.idle().retain(|_, kept| {
+            expire(kept);
+            !kept.is_empty()
+        });
+    }
+
+    /// A connection that is open as far as is known, the one used last first.
+    pub(super) fn take(&self, origin: &str) -> Option<Connection> {
+        let mut idle = self.idle();
         let kept = idle.get_mut(origin)?;
-        while let Some((sender, since)) = kept.pop() {
+        while let Some((mut connection, since)) = kept.pop() {
             if since.elapsed() >= MAX_IDLE {
                 // The ones below were used even earlier.
                 kept.clear();
-            } else if !sender.is_closed() {
-                return Some(sender);
+            } else if connection.is_quiet() {
+                return Some(connection);
             }
         }
         None
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn put(&self, origin: &Arc<str>, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.entry(Arc::clone(origin)).or_default();
-        // The oldest stand first.
-        let expired = kept.iter().take_while(|(_, since)| since.elapsed() >= MAX_IDLE).count();
-        kept.drain(..expired);
+    pub(super) fn put(&self, origin: &Arc<str>, connection: Connection) {
+        let mut idle = self.idle();
+        let kept = match idle.get_mut(origin) {
+            Some(kept) => kept,
+            None => idle.entry(Arc::clone(origin)).or_default(),
+        };
         if kept.len() < PER_ORIGIN {
-            kept.push((sender, Instant::now()));
+            kept.push((connection, Instant::now()));
         }
     }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<Arc<str>, Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn expire(kept: &mut Idle) {
+    // The oldest stand first.
+    let expired = kept.iter().take_while(|(_, since)| since.elapsed() >= MAX_IDLE).count();
+    kept.drain(..expired);
 }

@@ -5,15 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use super::{
-    Call, Egress, EgressError, Pool, Reply,
-    client::{ReplyBody, carry, reply, request},
-};
+use super::{Call, Connection, Egress, EgressError, Pool, Reply, ReplyBody, RequestHead, client::reply};
 
 /// What RFC 6455 has a server put behind the caller's key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -29,7 +24,7 @@ pub struct Offer {
 /// A WebSocket that a provider has opened.
 pub struct Socket {
     /// Its bytes.
-    pub io: TokioIo<Upgraded>,
+    pub io: Connection,
     /// What proves to the caller that its key was read.
     pub accept: HeaderValue,
     /// The subprotocol that the provider chose.
@@ -46,39 +41,49 @@ impl Egress {
     ///
     /// # Errors
     /// [`EgressError`]; [`EgressError::Handshake`] where the provider's 101 does not open a WebSocket as asked for.
-    pub async fn open_socket(&self, pool: &Arc<Pool>, call: Call<'_>, offer: &Offer) -> Result<Reply, EgressError> {
-        let (target, patience) = (call.target, call.patience);
-        let mut request = request(call)?;
-        offer.write(request.headers_mut());
+    pub async fn open_socket(&self, pool: &Arc<Pool>, mut call: Call<'_>, offer: &Offer) -> Result<Reply, EgressError> {
+        offer.write(&mut call.head);
+        let returns = call.returns;
+        call.returns = |_| true;
         let begun = Instant::now();
-        let head = patience.total.map_or(patience.head, |total| total.min(patience.head));
-        let (mut sender, connection) = self.handshake(target, patience.connect).await?;
-        tokio::spawn(carry(connection.with_upgrades()));
-        let answer = tokio::time::timeout_at(begun + head, sender.send_request(request)).await;
-        let mut response = answer.map_err(|_| EgressError::Timeout(head))?.map_err(EgressError::Broken)?;
-        let upgraded = hyper::upgrade::on(&mut response);
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return reply(response, (Arc::clone(pool), Arc::clone(&target.pool_key), sender), begun, patience);
-        }
-        let (parts, body) = response.into_parts();
+        let exchange = async {
+            let mut connection = self.open(&call).await?;
+            let head = call.exchange_on(&mut connection).await.map_err(|failure| failure.error)?;
+            Ok((connection, head))
+        };
+        let (io, mut head) = call.in_time(begun, exchange).await?;
+        let opened = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let accept = accept(offer.key.as_bytes())?;
-        let protocol = judge(&parts, offer, &accept).map_err(EgressError::Handshake)?;
-        let io = TokioIo::new(upgraded.await.map_err(EgressError::Broken)?);
-        let end = patience.total.map(|total| begun + total);
-        let socket = Socket { io, accept, protocol, idle: patience.idle, end };
-        let (status, headers, body) = (parts.status, parts.headers, ReplyBody::none(body));
-        Ok(Reply { status, headers, body, socket: Some(Box::new(socket)) })
+        let protocol =
+            if opened { judge(&head.headers, offer, &accept).map_err(EgressError::Handshake)? } else { None };
+        head.headers = head
+            .headers
+            .iter()
+            .filter(|(name, _)| returns(name.as_str()))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
+        if !opened {
+            return reply(io, head, pool, &call, begun);
+        }
+        let end = call.patience.total.map(|total| begun + total);
+        let socket = Socket { io, accept, protocol, idle: call.patience.idle, end };
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body: ReplyBody::none(),
+            socket: Some(Box::new(socket)),
+        })
     }
 }
 
 impl Offer {
-    fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
+    fn write(&self, head: &mut RequestHead) {
+        head.header(&header::CONNECTION, &HeaderValue::from_static("Upgrade"));
+        head.header(&header::UPGRADE, &HeaderValue::from_static("websocket"));
+        head.header(&header::SEC_WEBSOCKET_VERSION, &HeaderValue::from_static("13"));
+        head.header(&header::SEC_WEBSOCKET_KEY, &self.key);
         if let Some(protocols) = &self.protocols {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.clone());
+            head.header(&header::SEC_WEBSOCKET_PROTOCOL, protocols);
         }
     }
 
@@ -89,9 +94,9 @@ impl Offer {
 }
 
 /// Judges the head of a 101; gives the subprotocol that the provider chose.
-fn judge(head: &Parts, offer: &Offer, accept: &HeaderValue) -> Result<Option<HeaderValue>, &'static str> {
+fn judge(headers: &HeaderMap, offer: &Offer, accept: &HeaderValue) -> Result<Option<HeaderValue>, &'static str> {
     let only = |name: HeaderName| {
-        let mut values = head.headers.get_all(name).iter();
+        let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())
     };
     if !only(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
@@ -100,10 +105,10 @@ fn judge(head: &Parts, offer: &Offer, accept: &HeaderValue) -> Result<Option<Hea
     if only(header::SEC_WEBSOCKET_ACCEPT) != Some(accept) {
         return Err("its Sec-WebSocket-Accept is not the one that the key asks for");
     }
-    if head.headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+    if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err("it uses an extension, and none was offered");
     }
-    match head.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+    match headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
         Some(protocol) if only(header::SEC_WEBSOCKET_PROTOCOL).is_none() || !offer.has(protocol) => {
             Err("it speaks a subprotocol that was not offered")
         }
@@ -136,7 +141,7 @@ mod tests {
             key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
             protocols: Some(HeaderValue::from_static("realtime, openai-beta.realtime-v1")),
         };
-        judge(&head, &offer, &accept(offer.key.as_bytes()).expect("a header"))
+        judge(&head.headers, &offer, &accept(offer.key.as_bytes()).expect("a header"))
     }
 
     #[test]

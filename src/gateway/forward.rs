@@ -1,6 +1,6 @@
 //! Sends a call to its provider, with another key where one is refused, and turns the answer's head into ours.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -18,12 +18,9 @@ use super::{
 };
 use crate::{
     domain::{catalog::OpenKey, key_cache::CachedKey, meter::Used},
-    egress::{Call, Credential, EgressError, Reply, Socket},
+    egress::{Call, Credential, EgressError, Reply, RequestHead, Socket},
     error::{Code, Error, Result},
 };
-
-/// How often it is looked whether the agent key still holds while a provider has not answered.
-const KEY_LOOK: Duration = Duration::from_millis(500);
 
 /// The types of answers that come event by event: everybody's, and the JSON a line of Ollama and of Cohere's first API.
 const STREAMED: [&[u8]; 3] = [b"text/event-stream", b"application/x-ndjson", b"application/stream+json"];
@@ -92,33 +89,34 @@ impl Forward<'_> {
             header: plan.auth.header_name(),
             prefix: plan.auth.prefix(),
         });
+        let mut head = RequestHead::new(&self.head.method, &plan.path)
+            .map_err(|error| self.unreachable(EgressError::Invalid(error.to_string())))?;
+        headers::outgoing(&self.head.headers, plan.provider.kind.fixed_headers(), &mut head);
         let call = Call {
             target: plan.target()?,
             credential,
-            method: self.head.method.clone(),
-            path: plan.path.clone(),
-            headers: headers::outgoing(&self.head.headers, plan.provider.kind.fixed_headers()),
+            head,
             body,
             patience: plan.provider.patience,
+            returns: headers::returns,
+            wanted: &|| self.key_ended().is_none(),
         };
         let (egress, pool) = (&self.gateway.egress, &self.gateway.pool);
-        let sent = async {
-            match &self.socket {
-                None => egress.send(pool, call).await,
-                // Boxed, so that other calls have no room to keep for it.
-                Some(socket) => Box::pin(egress.open_socket(pool, call, &socket.offer)).await,
-            }
+        let sent = match &self.socket {
+            None => egress.send(pool, call).await,
+            // Boxed, so that other calls have no room to keep for it.
+            Some(socket) => Box::pin(egress.open_socket(pool, call, &socket.offer)).await,
         };
-        tokio::pin!(sent);
-        // A key that ends while its provider is still thinking ends the call as well.
-        loop {
-            match tokio::time::timeout(KEY_LOOK, &mut sent).await {
-                Ok(reply) => return reply.map_err(|error| self.unreachable(error)),
-                Err(_) if self.key.revocation.is_revoked() => return Err(ended("revoked")),
-                Err(_) if self.key.ends_at <= self.gateway.core.clock.now_ms() => return Err(ended("expired")),
-                Err(_) => {}
-            }
+        sent.map_err(|error| self.unreachable(error))
+    }
+
+    /// Why a key that was good is so no more.
+    fn key_ended(&self) -> Option<Error> {
+        if self.key.revocation.is_revoked() {
+            return Some(ended(Code::InvalidApiKey, "revoked"));
         }
+        let expired = self.key.ends_at <= self.gateway.core.clock.now_ms();
+        expired.then(|| ended(Code::ExpiredApiKey, "expired"))
     }
 
     fn relayed(
@@ -127,7 +125,7 @@ impl Forward<'_> {
         key: Option<&Arc<OpenKey>>,
         mut settlement: Settlement,
     ) -> Response<GatewayBody> {
-        let mut headers = headers::returned(&reply.headers, key.map(|key| &key.secret));
+        let mut headers = headers::returned(std::mem::take(&mut reply.headers), key.map(|key| &key.secret));
         if let (Some(handshake), Some(socket)) = (self.socket.take(), reply.socket.take()) {
             return self.joined(handshake, *socket, headers, settlement);
         }
@@ -197,6 +195,10 @@ impl Forward<'_> {
             EgressError::Handshake(why) => {
                 (Code::UpstreamUnreachable, format!("{name} answered 101 and opened no WebSocket: {why}"))
             }
+            EgressError::Unwanted => {
+                return self.key_ended().unwrap_or_else(|| ended(Code::InvalidApiKey, "revoked"));
+            }
+            EgressError::Malformed(why) => (Code::UpstreamUnreachable, format!("{name} cannot be understood: {why}")),
             EgressError::Broken(_) => {
                 (Code::UpstreamUnreachable, format!("{name} closed the connection before it answered"))
             }
@@ -210,8 +212,7 @@ impl Forward<'_> {
     }
 }
 
-fn ended(how: &str) -> Error {
-    let code = if how == "expired" { Code::ExpiredApiKey } else { Code::InvalidApiKey };
+fn ended(code: Code, how: &str) -> Error {
     Error::new(code, format!("the agent key was {how} while the call was under way"))
 }
 

@@ -6,6 +6,7 @@ use vault::ProviderSecret;
 
 use crate::{
     auth::CREDENTIAL_HEADERS,
+    egress::RequestHead,
     error::{Code, Error, Result},
 };
 
@@ -106,8 +107,8 @@ fn leak(place: &str) -> Error {
     )
 }
 
-/// The headers of a call that go to the provider.
-pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)]) -> HeaderMap {
+/// Writes the headers of a call that go to the provider.
+pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)], out: &mut RequestHead) {
     let named: Vec<&str> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -115,19 +116,17 @@ pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)]) -> 
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    let mut out = HeaderMap::with_capacity(headers.len() + 2);
+    let goes = |name: &str| passes(name) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name));
     for (name, value) in headers {
-        if passes(name.as_str()) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name.as_str())) {
-            out.append(name.clone(), value.clone());
+        if goes(name.as_str()) {
+            out.header(name, value);
         }
     }
     for (name, value) in fixed {
-        let name = HeaderName::from_static(name);
-        if !out.contains_key(&name) {
-            out.insert(name, HeaderValue::from_static(value));
+        if !(headers.contains_key(*name) && goes(name)) {
+            out.header(&HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
     }
-    out
 }
 
 fn passes(name: &str) -> bool {
@@ -145,25 +144,30 @@ fn passes_as_spelt(name: &str) -> bool {
         || (name.starts_with("x-") && name.ends_with("-override")))
 }
 
-/// The headers of an answer that go to the caller, always with `nosniff`; one that repeats the key never.
-pub fn returned(headers: &HeaderMap, secret: Option<&ProviderSecret>) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers {
-        let leaks = secret.is_some_and(|secret| secret.occurs_in(value.as_bytes()));
-        if returns(name.as_str()) && !leaks {
-            out.append(name.clone(), value.clone());
-        }
+/// The headers of an answer that go to the caller, of those which [`returns`] lets in: always with `nosniff`, and none
+/// that repeats the key.
+pub fn returned(mut headers: HeaderMap, secret: Option<&ProviderSecret>) -> HeaderMap {
+    let leaks = |value: &HeaderValue| secret.is_some_and(|secret| secret.occurs_in(value.as_bytes()));
+    if headers.values().any(leaks) {
+        headers = headers
+            .iter()
+            .filter(|(_, value)| !leaks(value))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
     }
-    out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    out
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
 }
 
-fn returns(name: &str) -> bool {
+/// Whether a header of an answer may go to the caller, by its name in lower case.
+pub fn returns(name: &str) -> bool {
     RETURNED.contains(&name) || RETURNED_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     #[test]
@@ -200,9 +204,9 @@ mod tests {
         headers.insert("connection", HeaderValue::from_static("close, X-Hop, anthropic-beta"));
         headers.insert("openai-organization", HeaderValue::from_static("org"));
         headers.insert("anthropic-beta", HeaderValue::from_static("b"));
-        let out = outgoing(&headers, &[("anthropic-version", "2023-06-01")]);
-        let names: Vec<_> = out.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["openai-organization", "anthropic-version"]);
+        let mut out = RequestHead::new(&Method::GET, "/").expect("a path");
+        outgoing(&headers, &[("anthropic-version", "2023-06-01")], &mut out);
+        assert_eq!(out.lines(), "GET / HTTP/1.1\r\nopenai-organization: org\r\nanthropic-version: 2023-06-01\r\n");
     }
 
     #[test]

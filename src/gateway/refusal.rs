@@ -106,7 +106,7 @@ impl<'a> Refusal<'a> {
         settlement.end();
         let mut response = Response::new(GatewayBody::full(self.body));
         *response.status_mut() = status;
-        *response.headers_mut() = headers::returned(&self.headers, secret);
+        *response.headers_mut() = headers::returned(self.headers, secret);
         Ok(response)
     }
 }

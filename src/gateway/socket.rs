@@ -25,7 +25,7 @@ use super::{meter::Settlement, relay::End};
 use crate::{
     auth,
     domain::key_cache::CachedKey,
-    egress::{Offer, Socket},
+    egress::{Connection, Offer, Socket},
     error::{Code, Error, Result},
 };
 
@@ -142,7 +142,7 @@ pub async fn join(
 /// A caller and its provider.
 struct Pair {
     agent: TokioIo<Upgraded>,
-    provider: TokioIo<Upgraded>,
+    provider: Connection,
     up: Lane,
     down: Lane,
     settlement: Settlement,
