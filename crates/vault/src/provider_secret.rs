@@ -79,7 +79,10 @@ impl ProviderSecret {
 
     /// Start and end of the first form of the value at or after `from`.
     fn find(&self, haystack: &[u8], from: usize) -> Option<(usize, usize)> {
-        (from..haystack.len()).find_map(|start| {
+        // No form is shorter than the value itself, or than the shortest part of its base64 texts.
+        let shortest = self.encodings.last().map_or(self.bare.len(), |form| form.len().min(self.bare.len()));
+        let end = (haystack.len() + 1).saturating_sub(shortest);
+        (from..end).find_map(|start| {
             let rest = &haystack[start..];
             let escaped = [Escape::None, Escape::Percent, Escape::Json]
                 .iter()

@@ -79,7 +79,7 @@ pub enum TokenError {
 
 /// Whether a well-formed agent key or management token stands anywhere inside `bytes`, whatever surrounds it.
 pub fn contains_token(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|start| {
+    memchr::memchr_iter(b'k', bytes).any(|start| {
         let rest = &bytes[start..];
         [TokenKind::Agent, TokenKind::Management]
             .iter()
