@@ -84,6 +84,7 @@ impl App {
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
                 max_connections: listen::max_connections(cores),
+                stall_timeout: config.caller_stall_timeout,
                 ids: Arc::clone(&ids),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);

@@ -16,20 +16,20 @@ use std::{
 };
 
 use axum::Router;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
-    gateway::{self, Gateway, GatewayBody},
+    gateway::{self, Gateway, GatewayBody, Line, Streams, Taken, attend},
     metrics::Metrics,
     request::{Peer, RequestId, check_unambiguous},
     timely::Timely,
@@ -89,6 +89,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
+    /// How long a caller may take nothing of what waits for it.
+    pub stall_timeout: Duration,
     /// Makes ids of requests.
     pub ids: Arc<RequestIds>,
 }
@@ -155,31 +157,42 @@ async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
     }
     let stop = core.gateway.stop.clone();
     let first = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await;
-    let service = service_fn(move |request| {
-        let core = Arc::clone(&core);
-        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
+    let (line, patience) = (Arc::new(Line::default()), core.stall_timeout);
+    let io = TokioIo::new(Taken::new(stream, Arc::clone(&line)));
+    let told = Arc::clone(&line);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (core, line) = (Arc::clone(&core), Arc::clone(&told));
+        async move {
+            let is_stream = request.version() == Version::HTTP_2;
+            let mut response = answer(&core, request, peer).await;
+            if is_stream {
+                Line::answers_on_stream(response.body_mut())
+            } else {
+                line.answers(response.body())
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
-    let io = TokioIo::new(stream);
     let ended = match first {
         Ok(Ok(false)) => {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
             let connection = builder.serve_connection(io, service).with_upgrades();
-            carry(connection, |connection| connection.graceful_shutdown(), stop).await
+            attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop)).await
         }
         Ok(Ok(true)) => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let mut builder = http2::Builder::new(Streams { patience });
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(256)
                 .max_header_list_size(64 * 1024)
                 .keep_alive_interval(Duration::from_secs(30));
-            carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await
+            Some(carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await)
         }
         // Whoever connects and says nothing is not kept.
         Ok(Err(_)) | Err(_) => return,
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The longest life of an agent key, in days; also the default.
     pub agent_key_max_days: i64,
+    /// How long a caller may take nothing of the answer that waits for it.
+    pub caller_stall_timeout: Duration,
 }
 
 /// Where Keyward listens, and under which names it is reached.
@@ -161,6 +163,7 @@ impl Config {
                 head_timeout: source.parsed("upstream_head_timeout_seconds", "600", seconds)?,
                 idle_timeout: source.parsed("upstream_idle_timeout_seconds", "600", seconds)?,
             },
+            caller_stall_timeout: source.parsed("caller_stall_timeout_seconds", "60", seconds)?,
             agent_key_max_days: source.parsed("agent_key_max_days", "90", |text| {
                 text.parse::<i64>()
                     .ok()

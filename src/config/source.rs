@@ -40,6 +40,9 @@ pub struct Flags {
     /// How long a provider may stay silent within its answer, in seconds [default: 600]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub upstream_idle_timeout_seconds: Option<String>,
+    /// How long a caller may take nothing of its answer, in seconds [default: 60]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub caller_stall_timeout_seconds: Option<String>,
     /// What to log, for example debug or keyward=trace [default: info]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -49,7 +52,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "listen",
     "data_dir",
     "database_url",
@@ -61,6 +64,7 @@ const NAMES: [&str; 13] = [
     "allowed_hosts",
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",
+    "caller_stall_timeout_seconds",
     "log",
     "log_format",
 ];
@@ -118,6 +122,7 @@ impl Source {
             ("allowed_hosts", &flags.allowed_hosts),
             ("upstream_head_timeout_seconds", &flags.upstream_head_timeout_seconds),
             ("upstream_idle_timeout_seconds", &flags.upstream_idle_timeout_seconds),
+            ("caller_stall_timeout_seconds", &flags.caller_stall_timeout_seconds),
             ("log", &flags.log),
             ("log_format", &flags.log_format),
         ]

@@ -7,6 +7,7 @@ mod body;
 mod forward;
 mod gunzip;
 mod headers;
+mod line;
 mod meter;
 mod models;
 mod parameter;
@@ -24,6 +25,7 @@ use llm::WireFormat;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::body::Budget;
+pub use self::line::{Line, Streams, Taken, attend};
 pub use self::relay::GatewayBody;
 pub use self::route::{Claim, claim};
 use self::{forward::Forward, meter::Settlement, socket::Handshake};

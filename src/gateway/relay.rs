@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::meter::Settlement;
+use super::{line::Line, meter::Settlement};
 use crate::{
     domain::{
         clock::DAY_MS,
@@ -50,6 +50,8 @@ pub struct Relay {
     end: Option<End>,
     key: Arc<CachedKey>,
     rewrites: bool,
+    /// The HTTP/2 stream it goes out on.
+    line: Option<Arc<Line>>,
 }
 
 /// What ends an answer on its way: its key's revocation, or its expiry.
@@ -81,7 +83,17 @@ impl End {
 impl Relay {
     /// Begins to relay; what is still on its way ends with the key.
     pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, rewrites: bool) -> Relay {
-        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites }
+        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites, line: None }
+    }
+
+    /// Whose answer it is.
+    pub(super) fn key(&self) -> &Arc<CachedKey> {
+        &self.key
+    }
+
+    /// Tells this line from now on what it hands over.
+    pub(super) fn tell(&mut self, line: Arc<Line>) {
+        self.line = Some(line);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -137,7 +149,13 @@ impl Body for GatewayBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             GatewayBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            GatewayBody::Relay(relay) => relay.poll(cx),
+            GatewayBody::Relay(relay) => {
+                let polled = relay.poll(cx);
+                if let Some(line) = &relay.line {
+                    if polled.is_ready() { line.handed_over() } else { line.rests() }
+                }
+                polled
+            }
             GatewayBody::Page(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
         }
     }

@@ -13,4 +13,5 @@ mod provider_limits;
 mod provider_route;
 mod realtime;
 mod routes;
+mod slow_callers;
 mod stream;

@@ -22,7 +22,7 @@ pub use api::Api;
 pub use database::{Cell, Database};
 pub use home::{Home, Start};
 pub use port::Port;
-pub use provider::{FakeProvider, Reply};
+pub use provider::{FakeProvider, Reply, Stage};
 pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};

@@ -229,6 +229,11 @@ impl Stage {
     /// Ends the answer properly.
     pub fn end(self) {}
 
+    /// Whether the other side has gone away.
+    pub fn has_no_caller(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Waits until the other side has gone away.
     pub async fn caller_left(&self) {
         super::in_time("the end of the upstream call", self.0.closed()).await;
