@@ -231,8 +231,9 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Response<GatewayBody> {
     let request_id = core.ids.next();
     let path = request.uri().path();
-    if let Err(refusal) = check_unambiguous(request.headers()) {
-        let mut response = Response::new(GatewayBody::full(format!("{refusal}; send it once\n").into()));
+    if let Err(refusal) = check_unambiguous(&request) {
+        let mut response =
+            Response::new(GatewayBody::full(format!("{refusal}; send it as one plain request of HTTP\n").into()));
         *response.status_mut() = StatusCode::BAD_REQUEST;
         // What follows on this connection might be another part of the same trick.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

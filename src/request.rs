@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr};
 
 use axum::extract::{FromRequestParts, Request};
-use http::{Extensions, HeaderMap, HeaderName, header, request::Parts};
+use http::{Extensions, HeaderName, Version, header, request::Parts};
 
 use crate::{config::WebConfig, domain::sessions::Caller};
 
@@ -38,11 +38,20 @@ impl<S: Sync> FromRequestParts<S> for From {
 }
 
 /// Refuses what two servers in a row could read as two different requests, or as one for somebody else: more than one
-/// `Host`, `Origin` or `Sec-Fetch-Site`, and any transfer coding but `chunked` alone.
+/// `Host`, `Origin` or `Sec-Fetch-Site`, a host that is none or not told, and any transfer coding but `chunked` alone.
 ///
 /// # Errors
 /// What is wrong, in words for whoever sent it.
-pub fn check_unambiguous(headers: &HeaderMap) -> Result<(), &'static str> {
+pub fn check_unambiguous<B>(request: &http::Request<B>) -> Result<(), &'static str> {
+    let headers = request.headers();
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    if authority.is_none() && host.is_none() && request.version() == Version::HTTP_11 {
+        return Err("the request has no Host");
+    }
+    if !authority.into_iter().chain(host).all(is_host) {
+        return Err("the request's Host is not a host and perhaps a port");
+    }
     const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     for (name, refusal) in [
         (header::HOST, "the request has more than one Host"),
@@ -59,6 +68,11 @@ pub fn check_unambiguous(headers: &HeaderMap) -> Result<(), &'static str> {
         (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err("the request has a transfer coding other than chunked"),
     }
+}
+
+/// Whether this holds only what a host name, an address and a port are made of; an empty one is a request for nobody.
+fn is_host(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte))
 }
 
 /// Against DNS rebinding: whether the request was sent to a host name that is ours.

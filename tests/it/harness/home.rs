@@ -176,6 +176,11 @@ impl Start {
             .env("DONT_FAKE_MONOTONIC", "1")
     }
 
+    /// Lets all its clocks run so many times as fast as ours.
+    pub fn with_time_running(self, times: u32) -> Self {
+        self.env("LD_PRELOAD", faketime().to_str().unwrap()).env("FAKETIME", format!("+0 x{times}"))
+    }
+
     /// Puts a program in front of the binary, which gets the binary and its arguments as its own last ones.
     pub fn launched_by(mut self, words: &[&str]) -> Self {
         self.launcher = words.iter().map(OsString::from).collect();

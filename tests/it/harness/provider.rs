@@ -71,7 +71,7 @@ pub enum Cue {
     /// Send the head of an event stream.
     Open,
     /// Send these bytes.
-    Chunk(String),
+    Chunk(Bytes),
     /// Close the connection in the middle.
     BreakOff,
 }
@@ -218,7 +218,12 @@ impl Stage {
 
     /// Sends one event.
     pub fn event(&self, data: &str) {
-        self.0.send(Cue::Chunk(format!("data: {data}\n\n"))).expect("the call is still open");
+        self.send(format!("data: {data}\n\n"));
+    }
+
+    /// Sends these bytes as they are.
+    pub fn send(&self, bytes: impl Into<Bytes>) {
+        self.0.send(Cue::Chunk(bytes.into())).expect("the call is still open");
     }
 
     /// Closes the connection without an end.
@@ -317,7 +322,7 @@ impl http_body::Body for StagedBody {
         match self.0.poll_recv(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Cue::Chunk(text))) => Poll::Ready(Some(Ok(Frame::data(text.into())))),
+            Poll::Ready(Some(Cue::Chunk(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Poll::Ready(Some(Cue::Open | Cue::BreakOff)) => {
                 Poll::Ready(Some(Err(std::io::Error::other("broken off, as the test wants it"))))
             }

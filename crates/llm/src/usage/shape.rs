@@ -108,9 +108,13 @@ pub(super) enum Count {
     #[default]
     Absent,
     Told(u64),
-    /// Negative, fractional, above 2^53 or no number.
+    /// Negative, fractional, above 2^32 or no number: more tokens than any call can have, and few enough that no sum of
+    /// such numbers runs over.
     Absurd,
 }
+
+/// The most tokens that are believed.
+const MOST: u64 = 1 << 32;
 
 /// An object, or something else that is then taken for nothing.
 pub(super) struct Maybe<T>(Option<T>);
@@ -191,10 +195,9 @@ impl FromAny<'_> for Count {
         Count::Absent
     }
 
-    /// Every whole number up to 2^53 is one f64 and no other, so nothing is lost on the way.
+    /// Every whole number up to 2^32 is one f64 and no other, so nothing is lost on the way.
     fn number(number: f64) -> Self {
-        const MOST: f64 = (1u64 << 53) as f64;
-        match (0.0..=MOST).contains(&number) && number.fract() == 0.0 {
+        match (0.0..=MOST as f64).contains(&number) && number.fract() == 0.0 {
             true => Count::Told(number as u64),
             false => Count::Absurd,
         }
@@ -243,8 +246,7 @@ impl<'de, T: FromAny<'de>> Visitor<'de> for Lenient<T> {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
-        // Rounding to f64 could bring 2^53 + 1 down to 2^53.
-        Ok(if number > 1 << 53 { T::other() } else { T::number(number as f64) })
+        Ok(if number > MOST { T::other() } else { T::number(number as f64) })
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
