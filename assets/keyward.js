@@ -226,7 +226,7 @@ function takeSetupToken() {
   if (!input || !token) return;
   input.value = token;
   $("[data-token]").hidden = true;
-  $("[data-setup] [name=name]").focus();
+  $("[data-setup] input:not([type=hidden], [name=token])").focus();
   history.replaceState(null, "", location.pathname);
 }
 

@@ -10,7 +10,7 @@ use vault::Entropy;
 use crate::{
     config::Config,
     control,
-    domain::{Core, CoreParts, first_run, installation, sessions},
+    domain::{Core, CoreParts, first_run, installation, refusals, sessions},
     egress::{AddressPolicy, Egress, Patience, Pool},
     gateway::{Budget, Gateway},
     listen::{self, RequestIds},
@@ -121,6 +121,9 @@ impl App {
         if let Err(error) = sessions::record_last_refused(&self.core).await {
             error.log("");
         }
+        if let Err(error) = refusals::record_last(&self.core).await {
+            error.log("");
+        }
         self.core.store.db().close().await;
     }
 }
@@ -198,6 +201,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
             error.log("");
         }
         if let Err(error) = sessions::record_refused(&core).await {
+            error.log("");
+        }
+        if let Err(error) = refusals::record_due(&core).await {
             error.log("");
         }
     }

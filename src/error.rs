@@ -49,6 +49,8 @@ codes! {
     NameTaken = "name_taken", 409, "The name is taken";
     Linked = "linked", 409, "The general key is linked";
     HasModels = "has_models", 409, "The provider has models";
+    HasAgentKeys = "has_agent_keys", 409, "The member has agent keys";
+    LastOwner = "last_owner", 409, "The last owner stays";
     OriginNotBound = "origin_not_bound", 409, "The general key is not bound to this origin";
     VersionMismatch = "version_mismatch", 412, "Somebody else changed it";
     ValidationFailed = "validation_failed", 422, "A value was refused";
@@ -111,6 +113,12 @@ impl Error {
     /// Attaches what only the log may know.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// Attaches more for programs, under a name of its own.
+    pub fn with_extension(mut self, name: &'static str, value: serde_json::Value) -> Error {
+        self.extension = Some((name, value));
         self
     }
 

@@ -94,12 +94,12 @@ pub struct AgentKeyParams {
     responses((status = 200, body = List<Body>), (status = "default", body = ProblemBody)))]
 pub async fn list(
     AxumState(state): AxumState<State>,
-    Caller(_): Caller,
+    Caller(actor): Caller,
     Params(params): Params<AgentKeyParams>,
 ) -> ApiResult<Json<List<Body>>> {
     let AgentKeyParams { search, status, sort, limit, cursor } = params;
     let query = ListQuery { search, sort, limit, cursor };
-    let page = agent_keys::list(&state.core, &query, status.as_deref()).await?;
+    let page = agent_keys::list(&state.core, &actor, &query, status.as_deref()).await?;
     let now = state.core.clock.now_ms();
     Ok(List::of(page, |key| render(key, now, None)))
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Query, Request, State as AxumState},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request, State as AxumState},
     http::{HeaderMap, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -12,12 +12,12 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    State,
+    State, access,
     problem::{Problem, Refusal},
 };
 use crate::{
     auth,
-    domain::{actor::Actor, idempotency::Idempotency},
+    domain::{access::check, actor::Actor, idempotency::Idempotency},
     error::{Code, Error},
     request,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// The largest body of the management API, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Who calls: every handler of the management API takes one.
+/// Who calls, and may: every handler of the management API takes one, before anything else is read of the request.
 pub struct Caller(pub Actor);
 
 impl FromRequestParts<State> for Caller {
@@ -34,6 +34,12 @@ impl FromRequestParts<State> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Caller, Problem> {
         let caller = request::caller(&parts.extensions);
         let actor = auth::administrator(&state.core, &state.web, &parts.method, &parts.headers, &caller).await?;
+        let path = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+        let permission = access::permission(&parts.method, &path)?;
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| Error::new(Code::NotFound, "there is nothing at this path"))?;
+        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+        check(&state.core, &actor, permission, id.as_deref()).await?;
         Ok(Caller(actor))
     }
 }

@@ -1,11 +1,14 @@
 //! The management API: `/api/v1`, one file per resource. A handler parses, calls the domain once, and renders.
 
+mod access;
 mod agent_keys;
 mod audit_events;
 mod docs;
 mod extract;
 mod general_keys;
 mod linked_keys;
+mod management_tokens;
+mod members;
 mod models;
 mod operations;
 mod problem;
@@ -40,7 +43,8 @@ pub struct State {
 #[openapi(
     info(
         title = "Keyward management API",
-        description = "Keeps the API keys of an LLM platform: general keys, agent keys, providers and models. \
+        description = "Keeps the API keys of an LLM platform: general keys, agent keys, providers, models, and the \
+                       members who administer them. \
                        Authenticate with a management token (kwm_…) as a bearer token. Errors are RFC 9457 problems. \
                        Every resource has an ETag; send it as If-Match to change only what you have seen. Send an \
                        Idempotency-Key with a POST to carry it out once.",
@@ -70,6 +74,11 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(providers::read, providers::edit, providers::delete))
         .routes(routes!(models::list, models::create))
         .routes(routes!(models::read, models::edit, models::delete))
+        .routes(routes!(members::list, members::create))
+        .routes(routes!(members::read, members::edit, members::delete))
+        .routes(routes!(members::invite))
+        .routes(routes!(management_tokens::list, management_tokens::create))
+        .routes(routes!(management_tokens::read, management_tokens::edit, management_tokens::delete))
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
         .split_for_parts();

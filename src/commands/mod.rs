@@ -4,6 +4,7 @@ mod bootstrap;
 mod check;
 mod demo;
 mod master_key;
+mod recover;
 mod serve;
 
 use std::{io::BufRead, process::ExitCode};
@@ -42,6 +43,15 @@ enum Command {
         /// Also make a management token of this name
         #[arg(long)]
         token_name: Option<String>,
+    },
+    /// Set a new password for a member who lost theirs, and end their sessions
+    Recover {
+        /// The member's e-mail
+        #[arg(long)]
+        email: String,
+        /// Read the password from standard input, one line
+        #[arg(long, required = true)]
+        password_stdin: bool,
     },
     /// Say what is wrong with configuration, master key and database
     Check,
@@ -104,6 +114,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Bootstrap { email, token_name, .. }) => {
             runtime.block_on(bootstrap::run(config, &email, token_name.as_deref()))
         }
+        Some(Command::Recover { email, .. }) => runtime.block_on(recover::run(config, &email)),
         Some(Command::Check) => runtime.block_on(check::run(config)),
         Some(Command::MasterKey { .. }) => Ok(()),
     }

@@ -15,6 +15,7 @@ use super::{
     shell::{Nav, Shell},
 };
 use crate::{
+    domain::roles::{Role, any_of},
     error::{Code, Error},
     request,
 };
@@ -40,8 +41,8 @@ pub enum ErrorKind {
     BadRequest(String),
     /// 401: the session ended. Holds the path to come back to after signing in.
     SessionEnded(String),
-    /// 403: the member's role may not. Holds the role that may, where one is meant.
-    Forbidden(Option<String>),
+    /// 403: the member's role may not. Holds the roles that may, where roles decide, and what was refused.
+    Forbidden(Option<String>, String),
     /// 403: the form came from another site, or no one can tell from where.
     CrossSite,
     /// 404, also for what was deleted meanwhile.
@@ -81,7 +82,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let kind = match error.code {
-            Code::Forbidden => ErrorKind::Forbidden(None),
+            Code::Forbidden => ErrorKind::Forbidden(allowed_roles(&error), super::forms::sentence(&error.detail)),
             Code::CrossSite => ErrorKind::CrossSite,
             Code::NotFound => ErrorKind::NotFound,
             Code::WrongHost => ErrorKind::WrongHost,
@@ -102,6 +103,13 @@ impl IntoResponse for Failure {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The roles that may what was refused.
+fn allowed_roles(error: &Error) -> Option<String> {
+    let (_, roles) = error.extension.as_ref().filter(|(name, _)| *name == "allowed_roles")?;
+    let roles: Vec<Role> = roles.as_array()?.iter().filter_map(|role| Role::parse(role.as_str()?)).collect();
+    (!roles.is_empty()).then(|| any_of(&roles))
 }
 
 /// Shows failures as pages, and logs them: once, here.

@@ -9,6 +9,8 @@
 //! Every page works without the script. URLs hold ids, never names. The gateway has `/providers/…`, so providers and
 //! models stand under `/catalog`.
 
+mod access;
+mod account;
 mod agent_keys;
 mod assets;
 mod audit;
@@ -19,7 +21,9 @@ mod docs;
 mod failure;
 mod forms;
 mod general_keys;
+mod invitation;
 mod list;
+mod members;
 mod moment;
 mod parts;
 mod session;
@@ -28,6 +32,7 @@ mod shell;
 mod sign_in;
 mod steps;
 mod test_key;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -95,11 +100,22 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/catalog/models/{id}/test", post(test_key::of_model))
         .route("/catalog/models/{id}/delete", get(catalog::ask_delete_model).post(catalog::delete_model))
         .route("/audit", get(audit::list))
+        .route("/members", get(members::list))
+        .route("/members/new", get(members::form::new).post(members::form::create))
+        .route("/members/{id}/edit", get(members::form::edit).post(members::form::save))
+        .route("/members/{id}/invitation", post(members::form::invite_again))
+        .route("/members/{id}/delete", get(members::remove::ask).post(members::remove::remove))
+        .route("/settings/tokens", get(tokens::list))
+        .route("/settings/tokens/new", get(tokens::form::new).post(tokens::form::create))
+        .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
+        .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
+        .route("/settings/account", get(account::form).post(account::save))
         .layer(middleware::from_fn_with_state(state.clone(), session::require));
     Router::new()
         .merge(signed_in)
         .route("/", get(async || Redirect::to("/keys/general")))
         .route("/setup", get(setup::form).post(setup::claim))
+        .route("/invitation", get(invitation::form).post(invitation::claim))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/docs", get(docs::page))

@@ -2,7 +2,11 @@
 
 use store::general_keys::GeneralKey;
 
-use crate::domain::links::LinkedTo;
+use crate::domain::{
+    access::Authority,
+    links::LinkedTo,
+    roles::{Permission, any_of},
+};
 
 /// What a form field holds when the page is rendered, and why it was refused. Never a secret's value.
 #[derive(Clone, Debug, Default)]
@@ -91,8 +95,38 @@ impl From<LinkedTo> for LinkRef {
     }
 }
 
-/// What the signed-in member may do on a page; what they may not is not offered.
-#[derive(Clone, Copy, Debug)]
+/// Kinds of things that pages list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Things {
+    /// General keys
+    GeneralKeys,
+    /// Agent keys
+    AgentKeys,
+    /// Providers and models
+    Catalog,
+    /// Members
+    Members,
+    /// Management tokens
+    Tokens,
+}
+
+impl Things {
+    /// What creating, editing and deleting them takes.
+    fn permissions(self) -> [Permission; 3] {
+        match self {
+            Things::GeneralKeys => {
+                [Permission::CreateGeneralKeys, Permission::EditGeneralKeys, Permission::DeleteGeneralKeys]
+            }
+            Things::AgentKeys => [Permission::CreateAgentKeys, Permission::EditAgentKeys, Permission::DeleteAgentKeys],
+            Things::Catalog => [Permission::WriteProviders; 3],
+            Things::Members => [Permission::WriteMembers; 3],
+            Things::Tokens => [Permission::WriteTokens; 3],
+        }
+    }
+}
+
+/// What the signed-in member may do on a page; a button that they may not press says which role may.
+#[derive(Clone, Debug)]
 pub struct Rights {
     /// 'New …', 'Create …'
     pub create: bool,
@@ -100,11 +134,40 @@ pub struct Rights {
     pub edit: bool,
     /// 'Delete'
     pub delete: bool,
+    /// Which roles may what this one may not; `None` where it may everything.
+    pub note: Option<String>,
 }
 
 impl Rights {
-    /// An owner's or admin's.
-    pub const ALL: Self = Self { create: true, edit: true, delete: true };
+    /// What an authority lets one do to things of that kind.
+    pub fn of(authority: Authority, things: Things) -> Rights {
+        let permissions = things.permissions();
+        let [create, edit, delete] = permissions.map(|permission| authority.may(permission));
+        let missing = ["Creating", "Editing", "Deleting"].into_iter().zip(permissions);
+        let missing = missing.filter(|(_, permission)| !authority.may(*permission));
+        let mut by_roles: Vec<(String, Vec<&str>)> = Vec::new();
+        for (verb, permission) in missing {
+            let who = any_of(&permission.roles());
+            match by_roles.iter_mut().find(|(known, _)| *known == who) {
+                Some((_, verbs)) => verbs.push(verb),
+                None => by_roles.push((who, vec![verb])),
+            }
+        }
+        let role = authority.role().map_or("", |role| role.as_str());
+        let said: Vec<String> = by_roles.iter().map(|(who, verbs)| takes(verbs, who)).collect();
+        let note = (!said.is_empty()).then(|| format!("Your role is {role}. {}", said.join(" ")));
+        Rights { create, edit, delete, note }
+    }
+}
+
+/// 'Creating and deleting take the role owner or admin.'
+fn takes(verbs: &[&str], who: &str) -> String {
+    let first = verbs.first().copied().unwrap_or_default();
+    match verbs.get(1..).unwrap_or_default() {
+        [] => format!("{first} takes the role {who}."),
+        [second] => format!("{first} and {} take the role {who}.", second.to_lowercase()),
+        _ => format!("Changing anything here takes the role {who}."),
+    }
 }
 
 /// A stored key would go to an origin it was not saved for (`origin_not_bound`), so its value is asked for again in
@@ -117,4 +180,19 @@ pub struct ValueAgain {
     pub origin: String,
     /// Why the value given was refused.
     pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_may_not_says_who_may() {
+        let note = |role: &str, things| Rights::of(Authority::of_member(role), things).note;
+        assert_eq!(note("owner", Things::Members), None);
+        let expected = "Your role is operator. Creating and deleting take the role owner or admin.";
+        assert_eq!(note("operator", Things::GeneralKeys).as_deref(), Some(expected));
+        let expected = "Your role is auditor. Changing anything here takes the role owner or admin.";
+        assert_eq!(note("auditor", Things::Catalog).as_deref(), Some(expected));
+    }
 }

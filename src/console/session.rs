@@ -11,10 +11,10 @@ use axum::{
 use url::Url;
 
 use super::{
-    State,
+    State, access,
     failure::Failure,
     list::href,
-    parts::Rights,
+    parts::{Rights, Things},
     shell::{Nav, Shell},
 };
 use crate::{
@@ -42,9 +42,14 @@ impl Session {
         Shell::new(self, current)
     }
 
-    /// What the member may do. There are owners only, until members can be made in other roles.
-    pub fn rights(&self) -> Rights {
-        Rights::ALL
+    /// Who is signed in, and in which session.
+    pub fn signed_in(&self) -> &SignedIn {
+        &self.0
+    }
+
+    /// What the member may do to things of that kind.
+    pub fn rights(&self, things: Things) -> Rights {
+        Rights::of(self.actor().authority, things)
     }
 }
 
@@ -59,14 +64,21 @@ impl<S: Sync> FromRequestParts<S> for Session {
 
 /// Lets members through. Others are led to sign in and back: from a page by a redirect, from a form by a page that
 /// says that nothing was saved.
-pub async fn require(AxumState(state): AxumState<State>, mut request: Request, next: Next) -> Response {
+pub async fn require(AxumState(state): AxumState<State>, request: Request, next: Next) -> Response {
     let caller = request::caller(request.extensions());
     match auth::session(&state.core, &state.web, request.headers(), &caller).await {
         Ok(Some(signed_in)) => {
             let session = Session(Arc::new(signed_in));
             let shell = session.shell(Nav::None);
-            request.extensions_mut().insert(session);
-            let mut response = next.run(request).await;
+            let (mut parts, body) = request.into_parts();
+            let mut response = match access::check(&state, &session, &mut parts).await {
+                Ok(None) => {
+                    parts.extensions.insert(session);
+                    next.run(Request::from_parts(parts, body)).await
+                }
+                Ok(Some(elsewhere)) => elsewhere.into_response(),
+                Err(failure) => failure.into_response(),
+            };
             note_shell(response.extensions_mut(), shell);
             response
         }

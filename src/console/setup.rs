@@ -97,13 +97,14 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
     }
 }
 
-/// The token of what was pasted: the setup link, `#token=…`, `token=…`, or the token itself.
-fn token_of(pasted: &str) -> &str {
+/// The token of what was pasted: the setup link or the invitation, `#token=…`, `token=…`, or the token itself.
+pub fn token_of(pasted: &str) -> &str {
     let fragment = pasted.rsplit_once('#').map_or(pasted, |(_, fragment)| fragment).trim();
     fragment.strip_prefix("token=").unwrap_or(fragment)
 }
 
-fn password_min() -> u32 {
+/// The fewest characters of a password.
+pub fn password_min() -> u32 {
     u32::try_from(MIN_PASSWORD).unwrap_or(u32::MAX)
 }
 

@@ -1,12 +1,15 @@
 //! What stands around every page of a signed-in member.
 
 use super::{session::Session, steps::Step};
+use crate::domain::roles::Permission;
 
 /// What stands around every page of a signed-in member. Sign out is `POST /sign-out`, without fields.
 #[derive(Clone, Debug, Default)]
 pub struct Shell {
     /// The signed-in member's name.
     pub member_name: String,
+    /// Which entries of the navigation their role lets them see.
+    pub sees: Sees,
     /// The entry of the navigation that is marked.
     pub current: Nav,
     /// What the last action did, from `?done=`.
@@ -18,7 +21,14 @@ pub struct Shell {
 impl Shell {
     /// The shell of a page under `current`.
     pub fn new(session: &Session, current: Nav) -> Shell {
-        Shell { member_name: session.actor().name.clone(), current, flash: None, next: None }
+        let may = |permission| session.actor().authority.may(permission);
+        let sees = Sees {
+            general_keys: may(Permission::ReadGeneralKeys),
+            catalog: may(Permission::ReadProviders),
+            audit: may(Permission::ReadAudit),
+            members: may(Permission::ReadMembers),
+        };
+        Shell { member_name: session.actor().name.clone(), sees, current, flash: None, next: None }
     }
 
     /// With what the last action did, by the code of a `?done=`.
@@ -32,6 +42,19 @@ impl Shell {
     }
 }
 
+/// Which parts of the console a role sees. Its own agent keys and its account everybody does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sees {
+    /// General keys
+    pub general_keys: bool,
+    /// Providers & models
+    pub catalog: bool,
+    /// Audit log
+    pub audit: bool,
+    /// Members
+    pub members: bool,
+}
+
 /// The navigation's entries; it shows only what exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nav {
@@ -41,6 +64,10 @@ pub enum Nav {
     Providers,
     /// `/audit`
     Audit,
+    /// `/members`
+    Members,
+    /// `/settings/…`
+    Settings,
     /// A page outside of these.
     #[default]
     None,
@@ -80,4 +107,10 @@ flashes! {
     ModelCreated = "model-created",
     ModelSaved = "model-saved",
     ModelDeleted = "model-deleted",
+    Joined = "joined",
+    MemberSaved = "member-saved",
+    MemberRemoved = "member-removed",
+    TokenSaved = "token-saved",
+    TokenDeleted = "token-deleted",
+    PasswordChanged = "password-changed",
 }

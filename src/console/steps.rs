@@ -1,6 +1,10 @@
 //! The three first steps, ticked as the server sees them happen.
 
-use crate::domain::first_steps::FirstSteps;
+use super::{State, failure::Failure, session::Session};
+use crate::domain::{
+    first_steps::{self, FirstSteps},
+    roles::Permission,
+};
 
 /// A first step.
 #[derive(Clone, Debug)]
@@ -15,8 +19,19 @@ pub struct Step {
     pub action: &'static str,
 }
 
+/// The steps, while there is one left, for those who may take them.
+///
+/// # Errors
+/// A storage failure.
+pub async fn left(state: &State, session: &Session) -> Result<Vec<Step>, Failure> {
+    if !session.actor().authority.may(Permission::WriteProviders) {
+        return Ok(Vec::new());
+    }
+    Ok(first_steps::left(&state.core).await?.map(steps).unwrap_or_default())
+}
+
 /// The steps, in their order.
-pub fn steps(of: FirstSteps) -> Vec<Step> {
+fn steps(of: FirstSteps) -> Vec<Step> {
     let (href, action) = match of {
         FirstSteps { has_general_key: false, .. } => ("/keys/general/new", "Add a key"),
         FirstSteps { has_provider: false, .. } => ("/catalog/providers/new", "Add a provider and link the key"),

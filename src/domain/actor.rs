@@ -1,4 +1,6 @@
-//! Who does something, as the audit log remembers them.
+//! Who does something, as the audit log remembers them, and what they may.
+
+use super::access::Authority;
 
 /// What kind of actor it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Actor {
     pub address: String,
     /// The request; empty for commands.
     pub request_id: String,
+    /// What they may do.
+    pub authority: Authority,
 }
 
 impl Actor {
@@ -52,6 +56,7 @@ impl Actor {
             member_id: String::new(),
             address: address.to_owned(),
             request_id: request_id.to_owned(),
+            authority: Authority::NOTHING,
         }
     }
 
@@ -64,6 +69,7 @@ impl Actor {
             member_id: String::new(),
             address: String::new(),
             request_id: String::new(),
+            authority: Authority::EVERYTHING,
         }
     }
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Core,
+    access::owner_filter,
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
@@ -21,6 +22,7 @@ use super::{
     meter::Used,
     name::Name,
     paging::{self, ListQuery, Page, Sorts},
+    roles::Permission,
 };
 use crate::error::{Code, Error, Result};
 
@@ -180,33 +182,39 @@ pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
 }
 
-/// A page of keys; damaged ones are left out.
+/// A page of the keys that the actor may read; damaged ones are left out.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list(core: &Core, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
+pub async fn list(core: &Core, actor: &Actor, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
     let status = match status {
         None | Some("") => "",
         Some(text) => Status::parse(text)
             .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
             .as_str(),
     };
-    Ok(page_of(core, query, &SORTS, status).await?.untouched())
+    Ok(page_of(core, actor, query, &SORTS, status).await?.untouched())
 }
 
-/// A page of keys as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
+/// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
 /// `unused`; anything else finds all.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list_standing(core: &Core, query: &ListQuery, status: &str) -> Result<Page<Standing<AgentKey>>> {
+pub async fn list_standing(
+    core: &Core,
+    actor: &Actor,
+    query: &ListQuery,
+    status: &str,
+) -> Result<Page<Standing<AgentKey>>> {
     let known = ["active", "expired", "disabled", "soon", "unused"];
     let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
-    page_of(core, query, &SORTS_FOR_PEOPLE, status).await
+    page_of(core, actor, query, &SORTS_FOR_PEOPLE, status).await
 }
 
 async fn page_of(
     core: &Core,
+    actor: &Actor,
     query: &ListQuery,
     sorts: &Sorts<AgentKeySort>,
     status: &'static str,
@@ -214,7 +222,8 @@ async fn page_of(
     let keyring = core.store.keyring();
     let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
     let now = core.clock.now_ms();
-    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS };
+    let member_id = owner_filter(actor, Permission::ReadAgentKeys);
+    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS, member_id };
     let mut db = core.store.read().await?;
     let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
     let counted = store::agent_keys::count(&mut db, &listing, filter).await?;

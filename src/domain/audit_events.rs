@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 19] = [
+pub const ACTIONS: [&str; 29] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -21,6 +21,7 @@ pub const ACTIONS: [&str; 19] = [
     "agent_key.disable",
     "agent_key.enable",
     "agent_key.delete",
+    "agent_key.reassign",
     "provider.create",
     "provider.edit",
     "provider.delete",
@@ -28,10 +29,19 @@ pub const ACTIONS: [&str; 19] = [
     "model.edit",
     "model.delete",
     "member.create",
+    "member.invite",
+    "member.join",
+    "member.edit",
+    "member.password",
+    "member.recover",
+    "member.remove",
     "member.sign_in",
     "member.sign_in_refused",
     "member.sign_out",
     "management_token.create",
+    "management_token.edit",
+    "management_token.delete",
+    "access.refused",
 ];
 
 /// Which events.

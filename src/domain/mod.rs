@@ -3,6 +3,7 @@
 //! [`Core`] is what all of them work on: the store, the clock, the randomness, and what is kept in memory so that a
 //! gateway call needs no database: the cache of agent keys and the catalog of providers, models and opened keys.
 
+pub mod access;
 pub mod actor;
 pub mod agent_keys;
 pub mod audit;
@@ -16,20 +17,27 @@ pub mod general_keys;
 pub mod idempotency;
 pub mod ids;
 pub mod installation;
+pub mod invitations;
 pub mod key_cache;
 pub mod key_health;
 pub mod key_set;
 pub mod key_test;
 pub mod links;
 pub mod management_tokens;
+pub mod member_removal;
 pub mod members;
 pub mod meter;
 pub mod models;
 pub mod name;
+pub mod new_password;
 pub mod paging;
 pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
+pub mod refusals;
+pub mod roles;
+pub mod roster;
+pub mod scopes;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
@@ -42,7 +50,7 @@ use vault::Entropy;
 
 use self::{
     catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, members::PasswordLane, meter::Meter,
-    provider_limits::TrafficBook, sessions::SignIns,
+    provider_limits::TrafficBook, refusals::RefusalBook, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -80,6 +88,8 @@ pub struct Core {
     pub passwords: PasswordLane,
     /// Who tries to sign in.
     pub sign_ins: SignIns,
+    /// What was tried by those who may not.
+    pub refusals: RefusalBook,
     /// The runtime that owns the database's connections.
     pub control: tokio::runtime::Handle,
     catalog: ArcSwap<Catalog>,
@@ -116,6 +126,7 @@ impl Core {
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),
             sign_ins: SignIns::default(),
+            refusals: RefusalBook::default(),
             control: tokio::runtime::Handle::current(),
             catalog: ArcSwap::from_pointee(Catalog::unread()),
             reloading: tokio::sync::Mutex::new(()),

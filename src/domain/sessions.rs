@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Core,
+    access::Authority,
     actor::{Actor, ActorKind},
     audit::{ChangeTarget, Changes, record},
     clock::{DAY_MS, HOUR_MS},
@@ -92,7 +93,8 @@ pub async fn sign_in(core: &Core, email: &str, password: Zeroizing<String>, call
 /// Finds the member and checks the password, in the same time whether there is one or not.
 async fn check(core: &Core, email_key: &str, password: Zeroizing<String>) -> Result<(Option<Member>, bool)> {
     let member = store::members::find_by_email(&mut core.store.read().await?, email_key).await?;
-    let hash = member.as_ref().map(|member| member.password_hash.clone());
+    // Who is invited and has set no password yet is as good as nobody.
+    let hash = member.as_ref().map(|member| member.password_hash.clone()).filter(|hash| !hash.is_empty());
     let good = members::verify(core, hash, password).await?;
     Ok((member, good))
 }
@@ -177,7 +179,7 @@ pub async fn sign_out(core: &Core, signed_in: &SignedIn) -> Result<()> {
 /// What is kept in memory about signing in.
 #[derive(Debug, Default)]
 pub struct SignIns {
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
     refused: Mutex<Refused>,
 }
 
@@ -269,6 +271,7 @@ pub(super) fn actor_of(member: &Member, caller: &Caller) -> Actor {
         member_id: member.id.clone(),
         address: caller.address.to_string(),
         request_id: caller.request_id.clone(),
+        authority: Authority::of_member(&member.role),
     }
 }
 

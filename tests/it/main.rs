@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod access;
 mod agent_keys;
 mod audit_events;
 mod clients;
@@ -16,6 +17,8 @@ mod general_keys;
 mod idempotency;
 mod layering;
 mod management;
+mod management_tokens;
+mod members;
 mod models;
 mod operations;
 mod providers;

@@ -9,7 +9,8 @@ use crate::harness::{TestServer, well_formed};
 pub const BAD_NAMES: [&str; 9] =
     ["", "   ", "a\u{0}b", "a\nb", "a\u{7f}b", "a\u{85}b", "a\u{202e}b", "a\u{200b}b", "a\u{2066}b"];
 
-const COLLECTIONS: [&str; 4] = ["/general-keys", "/agent-keys", "/providers", "/models"];
+const COLLECTIONS: [&str; 6] =
+    ["/general-keys", "/agent-keys", "/providers", "/models", "/members", "/management-tokens"];
 
 /// Asserts that a representation has these members and no other: absent values are null, never left out.
 #[track_caller]
@@ -63,7 +64,7 @@ async fn a_token_in_the_query_is_no_token() {
 async fn a_body_that_is_not_json_is_refused_as_such() {
     let keyward = TestServer::start().await;
     let api = keyward.api();
-    for path in ["/general-keys", "/providers", "/models"] {
+    for path in ["/general-keys", "/providers", "/models", "/members", "/management-tokens"] {
         for body in [
             "",
             "{",

@@ -115,7 +115,7 @@ impl AgentKeySort {
 
 /// The status to list, as of a time in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
-pub struct StatusFilter {
+pub struct StatusFilter<'a> {
     /// `active`, `expired`, `disabled`; of the active ones only `soon`, those that end before [`StatusFilter::soon`];
     /// `unused`, those never used; or empty for all.
     pub status: &'static str,
@@ -123,6 +123,8 @@ pub struct StatusFilter {
     pub now: i64,
     /// Until when an end is soon.
     pub soon: i64,
+    /// Only this member's; empty for everybody's.
+    pub member_id: &'a str,
 }
 
 /// The key with this id.
@@ -177,7 +179,7 @@ pub async fn find_secret(db: &mut impl Handle, digest: &str) -> Result<Option<Ag
 pub async fn list(
     db: &mut impl Handle,
     listing: &Listing<AgentKeySort>,
-    filter: StatusFilter,
+    filter: StatusFilter<'_>,
 ) -> Result<Vec<Standing<AgentKey>>, StoreError> {
     macro_rules! by {
         ($column:literal, $after:expr) => {
@@ -186,19 +188,20 @@ pub async fn list(
                 AgentKey,
                 "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
                  created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
-                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
                  OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
                  OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
                  ELSE 'active' END)",
                 $column,
-                ["$6", "$7"],
+                ["$7", "$8"],
                 listing.descending,
                 $after,
                 listing.limit,
                 listing.pattern(),
                 filter.status,
                 filter.now,
-                filter.soon
+                filter.soon,
+                filter.member_id
             )
         };
     }
@@ -222,21 +225,22 @@ pub async fn list(
 pub async fn count(
     db: &mut impl Handle,
     listing: &Listing<AgentKeySort>,
-    filter: StatusFilter,
+    filter: StatusFilter<'_>,
 ) -> Result<i64, StoreError> {
     let count = query!(
         fetch_one,
         db,
         Count,
         "SELECT count(*) AS n FROM (SELECT id FROM agent_keys WHERE name_key LIKE $1 ESCAPE '\\' \
-         AND ($2 = '' OR ($2 = 'unused' AND last_used_at = 0) \
+         AND ($5 = '' OR member_id = $5) AND ($2 = '' OR ($2 = 'unused' AND last_used_at = 0) \
          OR ($2 = 'soon' AND expires_at > $3 AND expires_at < $4 AND disabled_at = 0) \
          OR $2 = CASE WHEN expires_at <= $3 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' ELSE 'active' END) \
          LIMIT 10001) AS counted",
         listing.pattern(),
         filter.status,
         filter.now,
-        filter.soon
+        filter.soon,
+        filter.member_id
     )?;
     Ok(count.n)
 }

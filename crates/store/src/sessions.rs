@@ -118,6 +118,15 @@ pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Ends every session of a member but `kept` (empty: all of them).
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete_others(tx: &mut Write, member_id: &str, kept: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM sessions WHERE member_id = $1 AND id <> $2", member_id, kept)?;
+    Ok(())
+}
+
 /// Notes the last use of a session; outside the row's MAC, since it grants nothing past `expires_at`.
 ///
 /// # Errors

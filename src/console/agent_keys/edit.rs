@@ -17,7 +17,7 @@ use crate::{
         damaged,
         forms::{self, Form, Id, Refused},
         page,
-        parts::{Field, Rights},
+        parts::{Field, Rights, Things},
         session::Session,
         shell::{Flash, Nav, Shell},
     },
@@ -109,7 +109,7 @@ async fn show(state: &State, session: &Session, id: &str, typed: Option<Fields>,
         key: shown,
         name: Field::new(fields.name, refused.take("name")),
         version: fields.version,
-        rights: session.rights(),
+        rights: session.rights(Things::AgentKeys),
         error: refused.rest(),
     };
     page(refused.status, &shown)

@@ -20,7 +20,7 @@ use super::{
     list::{ListParams, Order, Pager, Params, Sort},
     moment::Moment,
     page,
-    parts::{Field, Rights},
+    parts::{Field, Rights, Things},
     session::Session,
     shell::{Flash, Nav, Shell},
     steps::{self, Step},
@@ -29,7 +29,6 @@ use crate::{
     domain::{
         agent_keys::{self, SOON_DAYS, Status},
         clock::DAY_MS,
-        first_steps,
     },
     error::Code,
 };
@@ -270,12 +269,12 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteAgentKey>,
 ) -> Answer {
-    let found = agent_keys::list_standing(&state.core, &params.query(), &params.status).await?;
+    let found = agent_keys::list_standing(&state.core, session.actor(), &params.query(), &params.status).await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }
     let now = state.core.clock.now_ms();
-    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
+    let steps = steps::left(state, session).await?;
     let shown = AgentKeysPage {
         shell: session.shell(Nav::Keys).saying(&params.done).leading_to(steps::next(&steps)),
         steps,
@@ -292,7 +291,7 @@ async fn show(
         search: params.search.clone(),
         sort: params.sort.clone(),
         max_days: max_days(state),
-        rights: session.rights(),
+        rights: session.rights(Things::AgentKeys),
         delete,
     };
     page(status, &shown)

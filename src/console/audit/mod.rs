@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Core, agent_keys,
         audit_events::{self, ACTIONS, EventQuery},
-        general_keys, models, providers,
+        general_keys, management_tokens, models, providers, roster,
     },
     error::{Code, Result},
 };
@@ -226,6 +226,8 @@ impl Pages {
             "ak" => ("/keys/agent", there(agent_keys::get(core, id).await.map(|key| key.name))?),
             "pr" => ("/catalog/providers", there(providers::get(core, id).await.map(|view| view.provider.name))?),
             "md" => ("/catalog/models", there(models::get(core, id).await.map(|view| view.model.name))?),
+            "mb" => ("/members", there(roster::get(core, id).await.map(|member| member.name))?),
+            "mt" => ("/settings/tokens", there(management_tokens::get(core, id).await.map(|view| view.token.name))?),
             _ => ("", None),
         };
         let found = name.map(|name| (format!("{page}/{id}/edit"), name));

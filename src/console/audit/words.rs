@@ -12,6 +12,10 @@ pub fn action(code: &str) -> String {
         "member.sign_in" => return String::from("Signed in"),
         "member.sign_in_refused" => return String::from("Sign-in refused"),
         "member.sign_out" => return String::from("Signed out"),
+        "member.join" => return String::from("Invitation accepted"),
+        "member.password" => return String::from("Password changed"),
+        "member.recover" => return String::from("Password set by keyward recover"),
+        "access.refused" => return String::from("Refused"),
         _ => {}
     }
     let (kind, verb) = code.split_once('.').unwrap_or((code, ""));
@@ -21,6 +25,9 @@ pub fn action(code: &str) -> String {
         "delete" => "deleted",
         "disable" => "disabled",
         "enable" => "enabled",
+        "invite" => "invited",
+        "remove" => "removed",
+        "reassign" => "reassigned",
         other => other,
     };
     words(&format!("{kind} {done}")).trim_end().to_owned()
@@ -32,6 +39,7 @@ pub fn words(name: &str) -> String {
         "base_url" => return String::from("Base URL"),
         "general_key_id" => return String::from("General key"),
         "provider_id" => return String::from("Provider"),
+        "member_id" => return String::from("Whose"),
         "expires_at" => return String::from("Expired Date"),
         _ => {}
     }

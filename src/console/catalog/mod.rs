@@ -19,13 +19,13 @@ use super::{
     forms::{self, Form, Id, Refused},
     list::{ListParams, Pager, Params, href},
     page,
-    parts::{KeyRef, Rights},
+    parts::{KeyRef, Rights, Things},
     session::Session,
     shell::{Flash, Nav, Shell},
     steps,
 };
 use crate::{
-    domain::{first_steps, links::KeyShare, models, provider_cards, providers},
+    domain::{links::KeyShare, models, provider_cards, providers},
     error::{Code, Error},
 };
 
@@ -275,7 +275,7 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
         provider_cards::only(&state.core, &params.provider_id).await?
     };
     let pager = params.pager(LIST, &found);
-    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
+    let steps = steps::left(state, session).await?;
     let (delete_provider, delete_model) = match pop_up {
         PopUp::None => (None, None),
         PopUp::Provider(asked) => (Some(asked), None),
@@ -287,7 +287,7 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
         providers: found.items.into_iter().map(ProviderCard::new).collect(),
         pager,
         list_query: params.here(),
-        rights: session.rights(),
+        rights: session.rights(Things::Catalog),
         delete_provider,
         delete_model,
     };

@@ -22,10 +22,12 @@ use crate::{
         shell::{Flash, Nav, Shell},
     },
     domain::{
+        access::check,
         general_keys::{self, Edit},
         idempotency::Outcome,
         links::KeyShare,
         provider_cards, providers,
+        roles::Permission,
     },
     error::{Code, Error, Result},
 };
@@ -146,6 +148,7 @@ async fn link(state: &State, session: &Session, id: &str, fields: &Fields) -> Re
         ..providers::Edit::default()
     };
     let (core, actor, provider_id) = (&state.core, session.actor(), fields.provider_id.as_str());
+    check(core, actor, Permission::WriteProviders, Some(provider_id)).await?;
     let first = providers::edit(core, actor, provider_id, None, to_key(None)).await;
     match (first, forms::typed(&fields.value)) {
         // The value was just typed, so it may be saved for this place as well.
@@ -167,7 +170,7 @@ async fn show_new(state: &State, session: &Session, fields: Fields, refused: Opt
         fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         value_error: refused.take("value"),
-        providers: provider_choices(state, None, &fields.provider_id).await?,
+        providers: provider_choices(state, session, None, &fields.provider_id).await?,
         provider_error: refused.take("provider_id"),
         version: String::new(),
         nonce: fields.nonce,
@@ -193,7 +196,7 @@ async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fi
         fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         value_error: refused.take("value"),
-        providers: provider_choices(state, Some(id), &fields.provider_id).await?,
+        providers: provider_choices(state, session, Some(id), &fields.provider_id).await?,
         provider_error: refused.take("provider_id"),
         version: fields.version,
         nonce: String::new(),
@@ -203,8 +206,16 @@ async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fi
 }
 
 /// The providers that a key may be linked to, each with the key it would be linked to no longer.
-async fn provider_choices(state: &State, key: Option<&str>, selected: &str) -> Result<Vec<Choice>, Failure> {
+async fn provider_choices(
+    state: &State,
+    session: &Session,
+    key: Option<&str>,
+    selected: &str,
+) -> Result<Vec<Choice>, Failure> {
     let mut choices = Vec::new();
+    if !session.actor().authority.may(Permission::WriteProviders) {
+        return Ok(choices);
+    }
     for (provider, linked) in provider_cards::choices(&state.core).await? {
         let label = match linked {
             Some(linked) if Some(linked.id.as_str()) == key => continue,

@@ -19,16 +19,13 @@ use super::{
     list::{ListParams, Order, Pager, Params, Sort},
     moment::Moment,
     page,
-    parts::{Field, KeyChoice, LinkKind, LinkRef, Rights},
+    parts::{Field, KeyChoice, LinkKind, LinkRef, Rights, Things},
     session::Session,
     shell::{Flash, Nav, Shell},
     steps::{self, Step},
 };
 use crate::{
-    domain::{
-        first_steps,
-        general_keys::{self, GeneralKeyView},
-    },
+    domain::general_keys::{self, GeneralKeyView},
     error::Code,
 };
 
@@ -239,7 +236,7 @@ async fn show(
         return Ok(start.into_response());
     }
     let now = state.core.clock.now_ms();
-    let steps = first_steps::left(&state.core).await?.map(steps::steps).unwrap_or_default();
+    let steps = steps::left(state, session).await?;
     let shown = GeneralKeysPage {
         shell: session.shell(Nav::Keys).saying(&params.done).leading_to(steps::next(&steps)),
         steps,
@@ -253,7 +250,7 @@ async fn show(
         list_query: params.here(),
         search: params.search.clone(),
         sort: params.sort.clone(),
-        rights: session.rights(),
+        rights: session.rights(Things::GeneralKeys),
         delete,
     };
     page(status, &shown)

@@ -11,13 +11,20 @@ use super::{Answer, Transcript};
 pub struct Api {
     url: String,
     token: Option<String>,
+    cookie: Option<String>,
     http: reqwest::Client,
     transcript: Transcript,
 }
 
 impl Api {
     pub(super) fn new(url: String, token: Option<&str>, transcript: Transcript) -> Self {
-        Self { url, token: token.map(str::to_owned), http: super::agent::http(), transcript }
+        Self { url, token: token.map(str::to_owned), cookie: None, http: super::agent::http(), transcript }
+    }
+
+    /// The same from a page of the console, with its session's cookie.
+    pub(super) fn with_cookie(mut self, cookie: String) -> Self {
+        (self.token, self.cookie) = (None, Some(cookie));
+        self
     }
 
     /// A request to a path under `/api/v1`, to be completed.
@@ -28,8 +35,12 @@ impl Api {
     /// A request to any path of the server.
     pub fn outside(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.token {
+        let request = match &self.token {
             Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie).header("origin", &self.url),
             None => request,
         }
     }
@@ -57,6 +68,19 @@ impl Api {
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// A form of the console, sent as one of its pages does.
+    pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self.outside(Method::POST, path).header("content-type", "application/x-www-form-urlencoded");
+        let request = if self.cookie.is_some() { request } else { request.header("origin", &self.url) };
+        self.send(request.body(body)).await
+    }
+
+    /// A page of the console.
+    pub async fn page(&self, path: &str) -> Answer {
+        self.send(self.outside(Method::GET, path)).await
     }
 
     /// POST without a body.

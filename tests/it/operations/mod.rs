@@ -8,5 +8,6 @@ mod hosts;
 mod master_key;
 mod metrics;
 mod openapi;
+mod recover;
 mod start;
 mod stop;

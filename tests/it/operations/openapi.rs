@@ -15,7 +15,7 @@ async fn describes_every_resource_with_its_errors() {
     let keyward = TestServer::start().await;
     let description = description(&keyward).await;
     assert!(description["openapi"].as_str().unwrap().starts_with("3."), "{}", description["openapi"]);
-    for resource in ["general-keys", "agent-keys", "providers", "models"] {
+    for resource in ["general-keys", "agent-keys", "providers", "models", "members", "management-tokens"] {
         let collection = &description["paths"][format!("/api/v1/{resource}")];
         for method in ["get", "post"] {
             assert!(collection[method]["responses"].is_object(), "{method} {resource}");

@@ -1,0 +1,98 @@
+//! Settings → Your account: who one is here, and the password.
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+use store::members::Member;
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, State,
+    assets::ASSET_VERSION,
+    forms::{Form, Refused},
+    list::{ListParams, Params},
+    members::role_words,
+    page,
+    session::Session,
+    setup::password_min,
+    shell::{Flash, Nav, Shell},
+};
+use crate::{
+    domain::{new_password, roster},
+    request::From,
+};
+
+/// `GET /settings/account`. `POST` to the same: `old_password`, `password`.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "account.html")]
+pub struct AccountPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The member's name.
+    pub name: String,
+    /// What they sign in with.
+    pub email: String,
+    /// Their role, in words.
+    pub role: String,
+    /// Why the old password was refused.
+    pub old_error: Option<String>,
+    /// Why the new one was refused.
+    pub new_error: Option<String>,
+    /// Fewest characters of a password.
+    pub password_min: u32,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    old_password: String,
+    password: String,
+}
+
+/// `GET /settings/account`
+pub async fn form(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
+    let member = roster::get(&state.core, &session.actor().member_id).await?;
+    show(session.shell(Nav::Settings).saying(&params.done), member, Refused::nothing())
+}
+
+/// `POST /settings/account`
+pub async fn save(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    From(caller): From,
+    form: Form<Fields>,
+) -> Answer {
+    let Fields { old_password, password } = form.fields;
+    let (old, new) = (Zeroizing::new(old_password), Zeroizing::new(password));
+    match new_password::change(&state.core, session.signed_in(), old, new, &caller).await {
+        Ok(()) => {
+            let done = Flash::PasswordChanged.code();
+            Ok(Redirect::to(&format!("/settings/account?done={done}")).into_response())
+        }
+        Err(error) => {
+            let refused = Refused::by(&session, error)?;
+            let member = roster::get(&state.core, &session.actor().member_id).await?;
+            show(session.shell(Nav::Settings), member, refused)
+        }
+    }
+}
+
+fn show(shell: Shell, member: Member, mut refused: Refused) -> Answer {
+    let shown = AccountPage {
+        shell,
+        name: member.name,
+        email: member.email,
+        role: role_words(&member.role),
+        old_error: refused.take("old_password"),
+        new_error: refused.take("password"),
+        password_min: password_min(),
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
+}

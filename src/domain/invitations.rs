@@ -1,0 +1,181 @@
+//! Invitations: how further members come in. The link is shown once, good for a week and for one use.
+
+use store::{Handle, invitations::Invitation, members::Member};
+use vault::OneTimeToken;
+use zeroize::Zeroizing;
+
+use super::{
+    Core,
+    actor::Actor,
+    audit::{Changes, record},
+    clock::DAY_MS,
+    idempotency::{Idempotency, Outcome},
+    ids,
+    members::{self, parse_email},
+    name::{self, Name},
+    roles::Role,
+    roster::{check_covers, email_error, found, parse_role, target},
+    sessions::{self, Caller},
+};
+use crate::error::{Code, Error, Result};
+
+/// How long an invitation is good for, in days.
+pub const DAYS: i64 = 7;
+
+/// Who is invited.
+#[derive(Debug, Clone, Default)]
+pub struct Invited {
+    /// What they will sign in with.
+    pub email: String,
+    /// What they are called; what stands before the `@` where absent.
+    pub name: Option<String>,
+    /// Their role; [`Role::Member`], which may least, where absent.
+    pub role: Option<String>,
+}
+
+/// A member who was invited, and the token of their link, which nobody can read again.
+pub struct Made {
+    /// The member, without a password so far.
+    pub member: Member,
+    /// The token, for the fragment of the link.
+    pub token: Zeroizing<String>,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// Makes a member who has yet to set a password, and the invitation to do so.
+///
+/// # Errors
+/// A refused e-mail, name or role; [`Code::Forbidden`] for a role that may do more than the actor;
+/// [`Code::NameTaken`]; a storage failure.
+pub async fn create(
+    core: &Core,
+    actor: &Actor,
+    invited: Invited,
+    idempotency: Option<&Idempotency>,
+) -> Result<Outcome<Made>> {
+    let email = parse_email(&invited.email);
+    let start: String = invited.email.trim().split('@').next().unwrap_or_default().chars().take(64).collect();
+    let named = Error::both(email, Name::parse(invited.name.as_deref().unwrap_or(&start)));
+    let role = invited.role.as_deref().map_or(Ok(Role::Member), parse_role);
+    let ((email, name), role) = Error::both(named, role)?;
+    check_covers(core, actor, role.as_str(), None).await?;
+    let now = core.clock.now_ms();
+    let member = Member {
+        id: ids::mint("mb", now, &core.entropy)?,
+        email_key: name::fold(&email),
+        name: name.text,
+        email,
+        role: role.as_str().to_owned(),
+        password_hash: String::new(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        mac: String::new(),
+    };
+    let (invitation, token) = mint(core, &member.id, now)?;
+    let mut tx = core.store.write().await?;
+    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
+        return Ok(Outcome::Replay(id));
+    }
+    store::members::insert(&mut tx, &member).await.map_err(|error| email_error(error, &member.email))?;
+    store::invitations::replace(&mut tx, &invitation).await?;
+    Idempotency::note(idempotency, &mut tx, &member.id, now).await?;
+    let changes = Changes::default()
+        .field("email", (), member.email.as_str())
+        .field("name", (), member.name.as_str())
+        .field("role", (), member.role.as_str());
+    record(&mut tx, actor, now, "member.invite", target(&member), changes).await?;
+    tx.commit().await?;
+    Ok(Outcome::Done(Made { member, token, expires_at: invitation.expires_at }))
+}
+
+/// Another invitation for somebody who has set no password yet, in place of the one before.
+///
+/// # Errors
+/// [`Code::ValidationFailed`] for a member who has; [`Code::Forbidden`] for one who may do more than the actor;
+/// [`Code::NotFound`]; a storage failure.
+pub async fn renew(core: &Core, actor: &Actor, id: &str) -> Result<Made> {
+    let now = core.clock.now_ms();
+    let held = found(&mut core.store.read().await?, id).await?;
+    check_covers(core, actor, &held.role, None).await?;
+    let (invitation, token) = mint(core, id, now)?;
+    let mut tx = core.store.write().await?;
+    let member = found(&mut tx, id).await?;
+    if !member.password_hash.is_empty() {
+        let detail = format!("{} has joined already; keyward recover sets a new password", member.name);
+        return Err(Error::new(Code::ValidationFailed, detail));
+    }
+    store::invitations::replace(&mut tx, &invitation).await?;
+    record(&mut tx, actor, now, "member.invite", target(&member), Changes::default()).await?;
+    tx.commit().await?;
+    Ok(Made { member, token, expires_at: invitation.expires_at })
+}
+
+/// Sets the invited member's password and signs them in; gives the session's token. One transaction, which needs the
+/// invitation: of two at once only one has it.
+///
+/// # Errors
+/// A refused token or password; a storage failure.
+pub async fn claim(
+    core: &Core,
+    token: &str,
+    password: Zeroizing<String>,
+    caller: &Caller,
+) -> Result<Zeroizing<String>> {
+    let token = OneTimeToken::parse(token.trim()).map_err(|_| refused_token())?;
+    // Nobody without the token makes us hash passwords.
+    find(core, &mut core.store.read().await?, &token).await?;
+    let password_hash = members::hash(core, password).await?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let invitation = find(core, &mut tx, &token).await?;
+    if !store::invitations::take(&mut tx, &invitation.id).await? {
+        return Err(refused_token());
+    }
+    let mut member = store::members::get(&mut tx, &invitation.member_id).await?.ok_or_else(refused_token)?;
+    if !member.password_hash.is_empty() {
+        return Err(refused_token());
+    }
+    (member.password_hash, member.version, member.updated_at) = (password_hash, member.version + 1, now);
+    store::members::update(&mut tx, &member).await?;
+    let session = sessions::insert(core, &mut tx, &member).await?;
+    let actor = sessions::actor_of(&member, caller);
+    record(&mut tx, &actor, now, "member.join", target(&member), Changes::default().secret("password")).await?;
+    tx.commit().await?;
+    Ok(session)
+}
+
+fn mint(core: &Core, member_id: &str, now: i64) -> Result<(Invitation, Zeroizing<String>)> {
+    let token = OneTimeToken::mint(&core.entropy)?;
+    let digest = core.store.keyring().digest(token.sha256());
+    let invitation = Invitation {
+        id: ids::mint("in", now, &core.entropy)?,
+        member_id: member_id.to_owned(),
+        pepper_id: digest.pepper,
+        digest: digest.value,
+        created_at: now,
+        expires_at: now + DAYS * DAY_MS,
+        mac: String::new(),
+    };
+    Ok((invitation, token.expose_once()))
+}
+
+async fn find(core: &Core, db: &mut impl Handle, token: &OneTimeToken) -> Result<Invitation> {
+    for digest in core.store.keyring().digests(token.sha256()) {
+        if let Some(row) = store::invitations::find(db, &digest.value).await?
+            && row.pepper_id == digest.pepper
+            && row.expires_at > core.clock.now_ms()
+        {
+            return Ok(row);
+        }
+    }
+    Err(refused_token())
+}
+
+fn refused_token() -> Error {
+    Error::field(
+        "token",
+        "is not an invitation that is good now: it was used, replaced, or is older than a week; ask for a new one",
+    )
+}

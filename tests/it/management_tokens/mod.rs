@@ -1,0 +1,5 @@
+//! /management-tokens
+
+mod create;
+mod edit;
+mod rights;

@@ -1,0 +1,6 @@
+//! /members
+
+mod edit;
+mod invite;
+mod password;
+mod remove;

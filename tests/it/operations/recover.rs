@@ -1,0 +1,42 @@
+//! `keyward recover`
+
+use crate::harness::{Home, TestServer};
+
+const NEW: &str = "a password set by recover";
+
+#[tokio::test]
+async fn sets_a_password_beside_a_running_server_and_ends_the_sessions() {
+    let keyward = TestServer::start().await;
+    let session =
+        keyward.signed_in(&keyward.sign_in("owner@example.com", "a password for tests only").await.expect(303));
+    session.get("/members").await.expect(200);
+    let arguments = ["recover", "--email", " OWNER@example.com", "--password-stdin"];
+    let done = keyward.home().run(&arguments, &format!("{NEW}\n")).await;
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    session.get("/members").await.problem(401);
+    keyward.sign_in("owner@example.com", "a password for tests only").await.expect(401);
+    keyward.sign_in("owner@example.com", NEW).await.expect(303);
+    let events = keyward.api().audit_events().await;
+    let event = events.iter().find(|event| event["action"] == "member.recover").expect("an event");
+    assert_eq!((&event["actor"]["kind"], &event["actor"]["name"]), (&"command".into(), &"keyward recover".into()));
+    assert!(!keyward.log().contains(NEW));
+}
+
+#[tokio::test]
+async fn refuses_an_unknown_address_a_bad_password_and_an_empty_directory() {
+    let home = Home::new().await;
+    let recover = async |home: &Home, email: &str, password: &str| {
+        let done = home.run(&["recover", "--email", email, "--password-stdin"], &format!("{password}\n")).await;
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (code, said) = recover(&home, "nobody@example.com", NEW).await;
+    assert!(code == Some(1) && said.contains("there is no member"), "{said}");
+    let (code, said) = recover(&home, "owner@example.com", "short").await;
+    assert!(code == Some(1) && said.contains("the password on standard input must have at least"), "{said}");
+    let empty = Home::empty();
+    let (code, said) = recover(&empty, "owner@example.com", NEW).await;
+    assert!(code == Some(1) && said.contains("there is no database yet"), "{said}");
+    assert!(!empty.data().exists() || std::fs::read_dir(empty.data()).unwrap().next().is_none());
+    let keyward = home.serve().start().await;
+    keyward.sign_in("owner@example.com", "a password for tests only").await.expect(303);
+}
