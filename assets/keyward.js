@@ -260,9 +260,9 @@ document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || event.target.method !== "post" || event.submitter?.formTarget === "_blank") return;
   secretIsSafe = true;
   keepTyped(event.target);
-  setTimeout(() => { if (event.submitter) event.submitter.disabled = true; }); // one press, one post
+  setTimeout(() => { if (event.submitter) event.submitter.disabled = event.submitter.dataset.sent = true; }); // one press, one post
 });
-addEventListener("pageshow", () => $$("button:disabled").forEach((button) => { button.disabled = false; })); // after Back
+addEventListener("pageshow", () => $$("button[data-sent]").forEach((button) => { button.disabled = false; })); // after Back
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.target.closest("input, textarea, select, dialog")) {

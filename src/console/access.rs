@@ -19,6 +19,9 @@ use crate::{
     error::{Code, Error},
 };
 
+/// Where those begin who see no general keys.
+const AGENT_KEYS: &str = "/keys/agent";
+
 /// What a page takes.
 #[derive(Clone, Copy)]
 enum Takes {
@@ -83,7 +86,9 @@ pub async fn check(state: &State, session: &Session, parts: &mut Parts) -> Resul
     };
     let actor = session.actor();
     if path == HOME && !actor.authority.may(permission) && actor.authority.may(ReadAgentKeys) {
-        return Ok(Some(Redirect::to("/keys/agent")));
+        // What was just done is told there; nothing else of the address fits.
+        let done = parts.uri.query().filter(|query| query.starts_with("done=") && !query.contains('&'));
+        return Ok(Some(Redirect::to(&done.map_or(String::from(AGENT_KEYS), |done| format!("{AGENT_KEYS}?{done}")))));
     }
     let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Failure::not_found())?;
     let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
