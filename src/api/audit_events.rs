@@ -1,8 +1,16 @@
 //! `/api/v1/audit-events`
 
-use axum::{Json, extract::State as AxumState};
+use std::sync::Arc;
+
+use axum::{
+    body::{Body as HttpBody, Bytes},
+    extract::State as AxumState,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
-use store::audit::Event;
+use store::{Standing, audit::Event};
+use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -11,10 +19,18 @@ use super::{
     problem::{ApiResult, ProblemBody},
     types::List,
 };
-use crate::domain::{
-    audit_events::{self, EventQuery},
-    clock::rfc3339,
+use crate::{
+    domain::{
+        Core,
+        audit_events::{self, EventQuery},
+        audit_export::Export,
+        clock::rfc3339,
+    },
+    error::Result,
 };
+
+/// JSON, one event a line.
+const LINES: &str = "application/x-ndjson";
 
 /// Something that was done.
 #[derive(Serialize, ToSchema)]
@@ -34,6 +50,10 @@ pub struct Body {
     /// The caller's address; null for commands on the machine.
     address: Option<String>,
     request_id: Option<String>,
+    /// `failed` where the event, or the one before it, was changed outside Keyward; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    integrity: Option<&'static str>,
 }
 
 /// Who did it.
@@ -79,19 +99,52 @@ pub struct EventParams {
 }
 
 /// List audit events, newest first
+///
+/// With `Accept: application/x-ndjson`, every event that matches, the oldest first, one a line, each with its MAC.
 #[utoipa::path(get, path = "/api/v1/audit-events", tag = "Audit events", params(EventParams),
-    responses((status = 200, body = List<Body>), (status = "default", body = ProblemBody)))]
+    responses((status = 200, content((List<Body> = "application/json"), (String = "application/x-ndjson"))), (status = "default", body = ProblemBody)))]
 pub async fn list(
     AxumState(state): AxumState<State>,
     Caller(_): Caller,
+    headers: HeaderMap,
     Params(params): Params<EventParams>,
-) -> ApiResult<Json<List<Body>>> {
+) -> ApiResult<Response> {
     let EventParams { search, action, actor_id, target_id, sort, limit, cursor } = params;
     let query = EventQuery { search, action, actor_id, target_id, sort, limit, cursor, ..EventQuery::default() };
-    Ok(List::of(audit_events::list(&state.core, &query).await?, render))
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|accepted| accepted.contains(LINES));
+    if headers.get_all(header::ACCEPT).iter().any(accepts) {
+        return lines(&state.core, query).await;
+    }
+    Ok(List::of(audit_events::list(&state.core, &query).await?, render).into_response())
 }
 
-fn render(event: Event) -> Body {
+/// Streams the events; a failure on the way breaks the answer off, so that half of it is not taken for the whole.
+async fn lines(core: &Arc<Core>, query: EventQuery) -> ApiResult<Response> {
+    let mut export = Export::new(query)?;
+    let first = export.next(core).await?.unwrap_or_default();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let mut next: Result<_> = Ok(Some(first));
+        while let Some(lines) = next.transpose() {
+            let failed = lines.is_err();
+            if let Err(error) = &lines {
+                error.log("");
+            }
+            let sent = sender.send(lines.map(Bytes::from)).await;
+            // The caller may leave on the way.
+            if sent.is_err() || failed {
+                return;
+            }
+            next = export.next(&core).await;
+        }
+    });
+    let body = HttpBody::from_stream(ReceiverStream::new(receiver));
+    Ok(([(header::CONTENT_TYPE, LINES)], body).into_response())
+}
+
+fn render(event: Standing<Event>) -> Body {
+    let Standing { row: event, is_damaged } = event;
     let some = |text: String| (!text.is_empty()).then_some(text);
     Body {
         seq: event.seq,
@@ -102,5 +155,6 @@ fn render(event: Event) -> Body {
         changes: serde_json::from_str(&event.changes).unwrap_or_default(),
         address: some(event.address),
         request_id: some(event.request_id),
+        integrity: is_damaged.then_some("failed"),
     }
 }

@@ -18,7 +18,7 @@ pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static 
     if !state.core.catalog().is_read() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: providers and models cannot be read\n");
     }
-    let database = async { store::audit::head(&mut state.core.store.read().await?).await };
+    let database = async { store::chain::head(&mut state.core.store.read().await?).await };
     match database.await {
         Ok(_) => (StatusCode::OK, "ready\n"),
         Err(error) => {

@@ -1,5 +1,6 @@
 //! What `keyward` can be told on the command line.
 
+mod audit;
 mod bootstrap;
 mod check;
 mod demo;
@@ -7,12 +8,16 @@ mod master_key;
 mod recover;
 mod serve;
 
-use std::{io::BufRead, process::ExitCode};
+use std::{io::BufRead, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Flags, Source};
+use crate::{
+    app,
+    config::{Config, Flags, Source},
+    domain::{Core, audit_chain::Head, installation},
+};
 
 /// Keeps the API keys of an LLM platform: vault, agent keys, gateway, verification.
 #[derive(Debug, Parser)]
@@ -55,11 +60,30 @@ enum Command {
     },
     /// Say what is wrong with configuration, master key and database
     Check,
+    /// Prove and export the audit log
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Work with master keys
     MasterKey {
         #[command(subcommand)]
         command: MasterKeyCommand,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Prove that no event was changed, removed or put in
+    Verify {
+        /// Prove also that the chain leads through this head, which was kept elsewhere
+        #[arg(long, value_name = "SEQ:HEAD")]
+        from_head: Option<Head>,
+    },
+    /// Print the chain's end as SEQ:HEAD, to be kept elsewhere
+    Head,
+    /// Print every event as a line of JSON, the oldest first
+    Export,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +140,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Some(Command::Recover { email, .. }) => runtime.block_on(recover::run(config, &email)),
         Some(Command::Check) => runtime.block_on(check::run(config)),
+        Some(Command::Audit { command }) => runtime.block_on(audit::run(config, command)),
         Some(Command::MasterKey { .. }) => Ok(()),
     }
 }
@@ -164,6 +189,17 @@ fn take_all_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the number of open files cannot be raised");
     }
+}
+
+/// Opens the installation that is there, for commands that make none.
+async fn open_existing(config: &Config) -> Result<Arc<Core>, Failure> {
+    if installation::is_new(&config.storage).await.map_err(failed)? {
+        return Err(Failure(format!(
+            "there is no installation in {}; point KEYWARD_DATA_DIR or KEYWARD_DATABASE_URL at the one that is meant",
+            config.storage.data_dir.display()
+        )));
+    }
+    app::open_core(config, 1).await.map_err(failed)
 }
 
 /// One line from standard input, without its end.

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, failed};
-use crate::{app::App, config::Config};
+use crate::{app::App, config::Config, domain::first_run};
 
 /// Runs until it is told to stop.
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -18,6 +18,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         println!("  {link}");
         println!("or here, with a management token:");
         println!("  keyward bootstrap --email YOU@EXAMPLE.COM --password-stdin --token-name first");
+    }
+    if first_run::is_orphaned(&app.core).await.map_err(failed)? {
+        println!("warning: {}", first_run::without_members());
     }
     stop.wait().await;
     app.stop().await;

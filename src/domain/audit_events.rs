@@ -1,7 +1,7 @@
 //! Audit events, as they are asked for.
 
 use store::{
-    SortValue,
+    SortValue, Standing,
     audit::{Event, EventFilter, Place},
 };
 
@@ -67,11 +67,11 @@ pub struct EventQuery {
     pub cursor: Option<String>,
 }
 
-/// A page of events, newest first.
+/// A page of events as they stand, newest first.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
+pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Standing<Event>>> {
     const SCOPE: &str = "audit_events:-seq";
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -88,6 +88,20 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
         Some((SortValue::Int(seq), _)) => Place::Before(seq),
         Some((SortValue::Text(_), _)) => Place::Start,
     };
+    let filter = filter(query, from, limit + 1)?;
+    let mut db = core.store.read().await?;
+    let events = store::audit::list(&mut db, &filter).await?;
+    let counted = store::audit::count(&mut db, &filter).await?;
+    Ok(paging::page(events, limit + 1, counted, &scope, keyring, |event| {
+        (SortValue::Int(event.row.seq), event.row.seq.to_string())
+    }))
+}
+
+/// The filter of a query, at a place.
+///
+/// # Errors
+/// A refused parameter.
+pub(super) fn filter(query: &EventQuery, from: Place, limit: i64) -> Result<EventFilter> {
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().trim().to_owned();
     let filter = EventFilter {
         search: text(&query.search),
@@ -97,15 +111,10 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Event>> {
         actor_name: text(&query.actor_name),
         target_name: text(&query.target_name),
         from,
-        limit: limit + 1,
+        limit,
     };
     if [&filter.search, &filter.actor_name, &filter.target_name].iter().any(|text| text.chars().count() > 1000) {
         return Err(Error::parameter("search", "must have at most 1000 characters"));
     }
-    let mut db = core.store.read().await?;
-    let events = store::audit::list(&mut db, &filter).await?;
-    let counted = store::audit::count(&mut db, &filter).await?;
-    Ok(paging::page(events, limit + 1, counted, &scope, keyring, |event| {
-        (SortValue::Int(event.seq), event.seq.to_string())
-    }))
+    Ok(filter)
 }

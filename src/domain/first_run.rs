@@ -33,13 +33,31 @@ pub struct Owner {
     pub password: Zeroizing<String>,
 }
 
-/// Whether the first run is still to come: there is no member, and never was one.
+/// Whether the first run is still to come: there is no member, and no trace that there ever was one.
 ///
 /// # Errors
 /// A storage failure.
 pub async fn is_open(core: &Core) -> Result<bool> {
     let mut db = core.store.read().await?;
-    Ok(store::members::count(&mut db).await? == 0 && store::audit::head(&mut db).await? == 0)
+    Ok(!store::chain::has_traces(&mut db).await?)
+}
+
+/// Whether the members are gone, which Keyward itself never lets happen.
+///
+/// # Errors
+/// A storage failure.
+pub async fn is_orphaned(core: &Core) -> Result<bool> {
+    let mut db = core.store.read().await?;
+    Ok(store::members::count(&mut db).await? == 0 && store::chain::has_traces(&mut db).await?)
+}
+
+/// What is said where there were members once and are none.
+pub fn without_members() -> Error {
+    Error::new(
+        Code::Forbidden,
+        "this installation had members and has none now: they were deleted outside Keyward, so nobody can make a first \
+         one again; restore the database from a backup, or make an owner on this machine with keyward recover",
+    )
 }
 
 /// A fresh token that lets its holder make the first member within an hour, instead of any that was given out before;

@@ -8,7 +8,7 @@ use store::{Write, members::Member};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::{Core, ids, name};
+use super::{Core, first_run, ids, name};
 use crate::error::{Code, Error, Result};
 
 /// The longest password, in bytes.
@@ -28,11 +28,14 @@ pub async fn create_first(
     password_hash: String,
 ) -> Result<Member> {
     let email = parse_email(email)?;
-    if store::members::count(tx).await? > 0 || store::audit::head(tx).await? > 0 {
+    if store::members::count(tx).await? > 0 {
         return Err(Error::new(
             Code::Forbidden,
             "this installation has a member already; sign in, or start with an empty data directory",
         ));
+    }
+    if store::chain::has_traces(tx).await? {
+        return Err(first_run::without_members());
     }
     let now = core.clock.now_ms();
     let member = Member {

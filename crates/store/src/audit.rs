@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    Handle, StoreError, Write,
+    Handle, Standing, StoreError, Write,
+    chain::{self, Head},
     db::{execute, query},
     listing::like_pattern,
 };
@@ -52,12 +53,27 @@ pub struct Event {
     pub address: String,
     pub request_id: String,
     pub mac: String,
+    /// The MAC of the event before it; read where events are listed, else empty.
+    pub previous_mac: String,
 }
 
-#[derive(sqlx::FromRow)]
-struct Head {
-    seq: i64,
-    head: String,
+impl Event {
+    /// What was recorded.
+    pub(crate) fn as_new(&self) -> NewEvent<'_> {
+        NewEvent {
+            at: self.at,
+            actor_kind: &self.actor_kind,
+            actor_id: &self.actor_id,
+            actor_name: &self.actor_name,
+            action: &self.action,
+            target_kind: &self.target_kind,
+            target_id: &self.target_id,
+            target_name: &self.target_name,
+            changes: self.changes.clone(),
+            address: &self.address,
+            request_id: &self.request_id,
+        }
+    }
 }
 
 /// Takes the next number of the sequence for this event and for the change it makes to `(kind, id)`, and chains the
@@ -95,7 +111,7 @@ pub async fn record(tx: &mut Write, event: &NewEvent<'_>) -> Result<i64, StoreEr
 }
 
 /// The bytes under an event's MAC: every field behind its length.
-fn canonical(seq: i64, event: &NewEvent<'_>) -> Vec<u8> {
+pub(crate) fn canonical(seq: i64, event: &NewEvent<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(&seq.to_be_bytes());
     bytes.extend_from_slice(&event.at.to_be_bytes());
@@ -150,11 +166,12 @@ pub struct EventFilter {
     pub limit: i64,
 }
 
-/// A page of events, newest first unless it stands [`Place::After`].
+/// A page of events as they stand, newest first unless it stands [`Place::After`]. One that is not what Keyward wrote,
+/// or whose predecessor is gone, is damaged; each of those is logged.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Event>, StoreError> {
+pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Standing<Event>>, StoreError> {
     macro_rules! events {
         ($where:literal, $order:literal, $seq:expr) => {
             query!(
@@ -163,7 +180,8 @@ pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Even
                 Event,
                 concat!(
                     "SELECT seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name, \
-                     changes, address, request_id, mac FROM audit_events WHERE ",
+                     changes, address, request_id, mac, COALESCE((SELECT earlier.mac FROM audit_events AS earlier \
+                     WHERE earlier.seq = audit_events.seq - 1), '') AS previous_mac FROM audit_events WHERE ",
                     $where,
                     " AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
                      AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
@@ -183,11 +201,20 @@ pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Even
             )
         };
     }
-    match filter.from {
+    let events = match filter.from {
         Place::Start => events!("seq < $1", "DESC", i64::MAX),
         Place::Before(seq) => events!("seq < $1", "DESC", seq),
         Place::After(seq) => events!("seq > $1", "ASC", seq),
+    }?;
+    Ok(events.into_iter().map(|event| standing(db, event)).collect())
+}
+
+fn standing(db: &impl Handle, event: Event) -> Standing<Event> {
+    let is_damaged = !chain::is_authentic(db.keyring(), &event.previous_mac, &event);
+    if is_damaged {
+        tracing::error!(seq = event.seq, "audit event: it, or the one before it, was changed outside Keyward");
     }
+    Standing { row: event, is_damaged }
 }
 
 /// How many events match, counted up to `EXACT_TOTAL + 1`.
@@ -212,13 +239,4 @@ pub async fn count(db: &mut impl Handle, filter: &EventFilter) -> Result<i64, St
         like_pattern(&filter.target_name.to_lowercase()),
     )?;
     Ok(count.n)
-}
-
-/// The newest number of the sequence.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn head(db: &mut impl Handle) -> Result<i64, StoreError> {
-    let head = query!(fetch_one, db, Head, "SELECT seq, head FROM chain_head WHERE id = 1")?;
-    Ok(head.seq)
 }

@@ -5,12 +5,13 @@
 //! | --- | --- |
 //! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`] | the installation's id, check value and wrapped keys |
-//! | [`audit`] | the one sequence: audit events and change records |
+//! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
 //! | the others | one noun each |
 
 pub mod agent_keys;
 pub mod audit;
 pub mod authentic;
+pub mod chain;
 pub mod db;
 mod error;
 pub mod general_keys;

@@ -8,7 +8,7 @@ use askama::Template;
 use axum::{extract::State as AxumState, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use store::audit::Event;
+use store::{Standing, audit::Event};
 
 use self::words::Held;
 use super::{
@@ -47,6 +47,8 @@ pub struct AuditPage {
     pub target: String,
     /// Any of the filters is set.
     pub filtered: bool,
+    /// Some event on the page is damaged.
+    pub has_damaged: bool,
     /// One page of events, newest first.
     pub rows: Vec<AuditRow>,
     /// Beneath them.
@@ -70,6 +72,8 @@ pub struct AuditRow {
     pub address: String,
     /// Request id
     pub request_id: String,
+    /// It, or the event before it, was changed outside Keyward.
+    pub is_damaged: bool,
 }
 
 /// What an event was about.
@@ -139,9 +143,9 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
     let now = state.core.clock.now_ms();
     let mut pages = Pages::default();
     let mut rows = Vec::with_capacity(found.items.len());
-    for event in found.items {
+    for Standing { row: event, is_damaged } in found.items {
         let href = pages.of(&state.core, &event).await?;
-        let mut row = AuditRow::new(event, href, now);
+        let mut row = AuditRow { is_damaged, ..AuditRow::new(event, href, now) };
         for change in &mut row.changes {
             for held in [&mut change.before, &mut change.after].into_iter().flatten() {
                 if let Held::Id(id) = held {
@@ -165,6 +169,7 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
         search: params.search,
         actor: params.actor,
         target: params.target,
+        has_damaged: rows.iter().any(|row| row.is_damaged),
         rows,
         pager,
     };
@@ -187,6 +192,7 @@ impl AuditRow {
                 .collect(),
             address: event.address,
             request_id: event.request_id,
+            is_damaged: false,
         }
     }
 }

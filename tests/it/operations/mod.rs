@@ -1,5 +1,6 @@
 //! The commands and what an operator watches.
 
+mod audit;
 mod bootstrap;
 mod check;
 mod database;
