@@ -10,7 +10,7 @@ use vault::Entropy;
 use crate::{
     config::Config,
     control,
-    domain::{Core, CoreParts, first_run, installation, refusals, sessions},
+    domain::{Core, CoreParts, first_run, installation, mark, mark_keeper, refusals, scrubber, sessions},
     egress::{AddressPolicy, Egress, Patience, Pool},
     gateway::{Budget, Gateway},
     listen::{self, RequestIds},
@@ -52,13 +52,8 @@ impl App {
         let sockets = listen::bind(config.web.listen, cores).map_err(|error| cannot_listen(&config, &error))?;
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.web.listen);
         config.web.set_bound(bound);
-        let core = open_core(&config, cores).await?;
-        let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
-        let claim = claim.ok_or_else(|| {
-            StartError(String::from(
-                "another keyward serve runs on this database; several on one database are not built yet, so stop it first",
-            ))
-        })?;
+        let core = open_checked(&config, cores).await?;
+        let claim = claim(&core).await?;
         // Before the first reading, so that nothing written meanwhile is missed.
         let seen = core.store.db().foreign_writes().await.ok();
         core.reload().await.map_err(|error| StartError(error.to_string()))?;
@@ -91,6 +86,8 @@ impl App {
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
         tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+        tokio::spawn(mark_keeper::keep(Arc::clone(&core), stop.clone()));
+        tokio::spawn(scrubber::run(Arc::clone(&core), stop.clone()));
         Ok(App { core, config, cores: threads, stop, _lock: lock, _claim: claim })
     }
 
@@ -124,8 +121,40 @@ impl App {
         if let Err(error) = refusals::record_last(&self.core).await {
             error.log("");
         }
-        self.core.store.db().close().await;
+        close(&self.core).await;
     }
+}
+
+/// As [`open_core`], for whoever is to work on the database: one that went back to an earlier state is refused.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_checked(config: &Config, cores: usize) -> Result<Arc<Core>, StartError> {
+    let core = open_core(config, cores).await?;
+    mark::take_up(&core).await.map_err(|error| StartError(error.to_string()))?;
+    mark_keeper::advance(&core).await.map_err(|error| StartError(error.to_string()))?;
+    Ok(core)
+}
+
+/// Moves the rollback mark on to what was committed, and closes the database.
+pub async fn close(core: &Core) {
+    if let Err(error) = mark_keeper::advance(core).await {
+        error.log("");
+    }
+    core.store.db().close().await;
+}
+
+/// The right to be the only one that works on a PostgreSQL database.
+///
+/// # Errors
+/// [`StartError`] where another process has it.
+pub async fn claim(core: &Core) -> Result<Claim, StartError> {
+    let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
+    claim.ok_or_else(|| {
+        StartError(String::from(
+            "another keyward serve runs on this database; several on one database are not built yet, so stop it first",
+        ))
+    })
 }
 
 /// Opens the storage and assembles the rules, without listening: for commands as well.
@@ -149,12 +178,16 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
             total: None,
         },
     ));
-    let parts = CoreParts { store, egress, agent_key_max_days: config.agent_key_max_days, cores };
+    let state_dir = config.storage.state_dir.clone();
+    let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
     Ok(Arc::new(Core::new(parts)))
 }
 
 /// One `serve` for each data directory: two would answer from two different memories.
-fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
+///
+/// # Errors
+/// [`StartError`] where another process has it.
+pub fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
     if !config.storage.database_url.starts_with("sqlite:") {
         return Ok(None);
     }

@@ -25,6 +25,9 @@ pub struct Metrics {
     counted: Gauge,
     cached: Gauge,
     ready: Gauge,
+    rows_checked: Gauge,
+    rows_failed: Gauge,
+    rounds: Gauge,
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -41,6 +44,14 @@ impl Metrics {
         registry.register("usage_calls", "Calls that usage was counted for since the start", counted.clone());
         registry.register("agent_keys_cached", "Agent keys kept in memory", cached.clone());
         registry.register("catalog_ready", "Whether providers and models could be read", ready.clone());
+        let (rows_checked, rows_failed, rounds) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register(
+            "integrity_rows_checked",
+            "Rows whose integrity the last round checked",
+            rows_checked.clone(),
+        );
+        registry.register("integrity_rows_failed", "Rows that failed in the last round", rows_failed.clone());
+        registry.register("integrity_rounds", "Rounds through all rows since the start", rounds.clone());
         Arc::new(Metrics {
             answers: CLASSES.map(|class| answers.get_or_create(&Class { class }).clone()),
             registry,
@@ -48,6 +59,9 @@ impl Metrics {
             counted,
             cached,
             ready,
+            rows_checked,
+            rows_failed,
+            rounds,
         })
     }
 
@@ -67,6 +81,10 @@ impl Metrics {
         self.counted.set(core.meter.counted.load(std::sync::atomic::Ordering::Relaxed));
         self.cached.set(i64::try_from(core.keys.len()).unwrap_or(i64::MAX));
         self.ready.set(i64::from(core.catalog().is_read()));
+        let load = |count: &std::sync::atomic::AtomicI64| count.load(std::sync::atomic::Ordering::Relaxed);
+        self.rows_checked.set(load(&core.findings.rows));
+        self.rows_failed.set(load(&core.findings.failed));
+        self.rounds.set(load(&core.findings.rounds));
         let mut text = String::new();
         // Writing to a String cannot fail.
         if encode(&mut text, &self.registry).is_err() {

@@ -6,7 +6,10 @@ use super::{Failure, failed};
 use crate::{
     app,
     config::{Config, StorageConfig},
-    domain::installation,
+    domain::{
+        installation,
+        mark::{self, Verdict},
+    },
 };
 
 /// Opens everything that `serve` would, and says what is wrong. Makes no database and no master key.
@@ -22,11 +25,17 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         return Ok(());
     }
     let core = app::open_core(&config, 1).await.map_err(failed)?;
+    let mark = match mark::examine(&core).await.map_err(failed)? {
+        Verdict::Good(mark) => format!("good, at event {}", mark.seq),
+        Verdict::Unmarked => String::from("none: would be made by keyward serve"),
+        Verdict::Behind(_, why) => return Err(Failure(why)),
+    };
     core.reload().await.map_err(failed)?;
     let refused: Vec<String> = core.catalog().refused().map_err(failed)?;
     println!("configuration: good; reached at {}", config.web.base());
     println!("master key: good ({key_file})");
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
+    println!("rollback mark: {mark} ({})", config.storage.state_dir.display());
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }

@@ -39,6 +39,7 @@ pub async fn run(source: &Source) -> Result<(), Failure> {
     let dir = tempfile::Builder::new().prefix("keyward-demo-").tempdir().map_err(failed)?;
     let mut config = Config::load(source).map_err(failed)?;
     config.storage.data_dir = dir.path().to_owned();
+    config.storage.state_dir = dir.path().to_owned();
     config.storage.database_url = format!("sqlite:{}", dir.path().join("keyward.db").display());
     config.storage.master_key_file = dir.path().join("master.key");
     config.storage.may_make_master_key = true;

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod master_key;
 mod recover;
+mod restore;
 mod serve;
 
 use std::{io::BufRead, process::ExitCode, sync::Arc};
@@ -65,6 +66,11 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Go on from a database that was put back to an earlier state
+    Restore {
+        #[command(subcommand)]
+        command: RestoreCommand,
+    },
     /// Work with master keys
     MasterKey {
         #[command(subcommand)]
@@ -84,6 +90,20 @@ enum AuditCommand {
     Head,
     /// Print every event as a line of JSON, the oldest first
     Export,
+}
+
+#[derive(Debug, Subcommand)]
+enum RestoreCommand {
+    /// Accept it: a new epoch begins, and what was revoked since is revoked again
+    Accept {
+        /// Leave agent keys enabled also where it cannot be proven which of them were revoked since
+        #[arg(long)]
+        keep_agent_keys: bool,
+    },
+    /// Enable the agent keys again that `accept` had to disable
+    Confirm,
+    /// Take the system's time for right, after a clock that ran ahead was set back
+    Clock,
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +161,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Recover { email, .. }) => runtime.block_on(recover::run(config, &email)),
         Some(Command::Check) => runtime.block_on(check::run(config)),
         Some(Command::Audit { command }) => runtime.block_on(audit::run(config, command)),
+        Some(Command::Restore { command }) => runtime.block_on(restore::run(config, command)),
         Some(Command::MasterKey { .. }) => Ok(()),
     }
 }

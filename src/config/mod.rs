@@ -101,6 +101,8 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// `sqlite:PATH` or `postgres://…`.
     pub database_url: String,
+    /// Where the rollback mark is kept.
+    pub state_dir: PathBuf,
     /// The file that holds the master key.
     pub master_key_file: PathBuf,
     /// Whether a missing master key may be made: only where nobody named the file.
@@ -153,6 +155,7 @@ impl Config {
         };
         Ok(Config {
             storage: StorageConfig {
+                state_dir: source.optional("state_dir")?.map_or_else(|| data_dir.clone(), PathBuf::from),
                 may_make_master_key: named_key_file.is_none(),
                 master_key_file: named_key_file.map_or_else(|| data_dir.join("master.key"), PathBuf::from),
                 data_dir,

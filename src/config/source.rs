@@ -19,6 +19,9 @@ pub struct Flags {
     /// sqlite:PATH or postgres://… [default: a file in the data directory]
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Directory of the rollback mark, best outside backups [default: the data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<String>,
     /// File with the master key [default: master.key in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub master_key_file: Option<String>,
@@ -52,11 +55,12 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "listen",
     "data_dir",
     "database_url",
     "database_url_file",
+    "state_dir",
     "master_key_file",
     "public_url",
     "allow_private_upstreams",
@@ -70,7 +74,7 @@ const NAMES: [&str; 14] = [
 ];
 
 /// Names that are promised and do nothing yet.
-const NOT_BUILT: [&str; 2] = ["state_dir", "admin_listen"];
+const NOT_BUILT: [&str; 1] = ["admin_listen"];
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +119,7 @@ impl Source {
             ("listen", &flags.listen),
             ("data_dir", &flags.data_dir),
             ("database_url", &flags.database_url),
+            ("state_dir", &flags.state_dir),
             ("master_key_file", &flags.master_key_file),
             ("public_url", &flags.public_url),
             ("allow_private_upstreams", &flags.allow_private_upstreams),

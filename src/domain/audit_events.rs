@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 29] = [
+pub const ACTIONS: [&str; 33] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -42,6 +42,10 @@ pub const ACTIONS: [&str; 29] = [
     "management_token.edit",
     "management_token.delete",
     "access.refused",
+    "rollback_mark.create",
+    "restore.accept",
+    "restore.confirm",
+    "restore.clock",
 ];
 
 /// Which events.

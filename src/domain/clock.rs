@@ -1,20 +1,36 @@
 //! Time, as a parameter: the one place that asks the system for it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Milliseconds in a day.
 pub const DAY_MS: i64 = 86_400_000;
 /// Milliseconds in an hour.
 pub const HOUR_MS: i64 = 3_600_000;
 
-/// A clock, in milliseconds since 1970 (UTC).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Clock;
+/// A clock, in milliseconds since 1970 (UTC). It never goes back behind its floor, the latest time that Keyward has seen:
+/// a system clock that is set back revives nothing that has expired.
+#[derive(Debug, Default)]
+pub struct Clock {
+    floor: AtomicI64,
+}
 
 impl Clock {
-    /// Now.
+    /// Now: the system's time, or the floor where that is later.
+    pub fn now_ms(&self) -> i64 {
+        self.wall_ms().max(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// Raises the floor; it is never lowered.
+    pub fn raise_to(&self, ms: i64) {
+        self.floor.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// The system's time.
     #[allow(clippy::disallowed_methods, reason = "this is the place that may")]
-    pub fn now_ms(self) -> i64 {
+    pub fn wall_ms(&self) -> i64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -11,7 +11,7 @@ use std::{
 use store::{Db, Store};
 use vault::{Entropy, Keyring, MasterKey};
 
-use super::{clock::Clock, ids};
+use super::{clock::Clock, ids, mark};
 use crate::config::StorageConfig;
 
 /// Why an installation cannot be opened; the text says what to do.
@@ -31,7 +31,10 @@ impl InstallationError {
 /// [`InstallationError`]. A master key that is missing, wrong or readable by others is never overwritten.
 pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, InstallationError> {
     make_data_dir(&config.data_dir)?;
+    make_data_dir(&config.state_dir)?;
     if !has_file(config) {
+        // Before anything is made.
+        refuse_beside_mark(config)?;
         check_first_master_key(config)?;
     }
     let db = open_database(config).await?;
@@ -44,6 +47,7 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
             })?
         }
         None => {
+            refuse_beside_mark(config)?;
             let master = first_master_key(config, entropy)?;
             create(&db, &master, entropy).await?
         }
@@ -65,8 +69,19 @@ pub async fn is_new(config: &StorageConfig) -> Result<bool, InstallationError> {
             return Ok(false);
         }
     }
+    refuse_beside_mark(config)?;
     check_first_master_key(config)?;
     Ok(true)
+}
+
+/// Refuses to make an installation where another one left its rollback mark: this one's database may have been deleted.
+fn refuse_beside_mark(config: &StorageConfig) -> Result<(), InstallationError> {
+    let Some(mark) = mark::find(&config.state_dir) else { return Ok(()) };
+    Err(InstallationError::new(format!(
+        "there is no installation in the database, but {} says that there was one; put its database back, or, if it is \
+         gone for good, move that file away and start again",
+        mark.display()
+    )))
 }
 
 /// Whether the database may be opened without making its file.
@@ -84,7 +99,7 @@ async fn open_database(config: &StorageConfig) -> Result<Db, InstallationError> 
 }
 
 async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Keyring, InstallationError> {
-    let now = Clock.now_ms();
+    let now = Clock::default().now_ms();
     let failed = |error: vault::VaultError| InstallationError::new(error.to_string());
     let id = ids::mint("in", now, entropy).map_err(failed)?;
     let (keyring, keys, check) = Keyring::create(master, &id, entropy).map_err(failed)?;

@@ -27,6 +27,8 @@ pub mod key_test;
 pub mod links;
 pub mod management_tokens;
 pub mod member_removal;
+pub mod mark;
+pub mod mark_keeper;
 pub mod members;
 pub mod meter;
 pub mod models;
@@ -40,19 +42,22 @@ pub mod refusals;
 pub mod roles;
 pub mod roster;
 pub mod scopes;
+pub mod restore;
+pub mod revocations;
+pub mod scrubber;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, members::PasswordLane, meter::Meter,
-    provider_limits::TrafficBook, refusals::RefusalBook, sessions::SignIns,
+    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, mark::Keeper, members::PasswordLane,
+    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -92,6 +97,12 @@ pub struct Core {
     pub sign_ins: SignIns,
     /// What was tried by those who may not.
     pub refusals: RefusalBook,
+    /// Where the rollback mark is kept.
+    pub state_dir: PathBuf,
+    /// How far the rollback mark has come.
+    pub mark: Keeper,
+    /// What the last look through all rows found.
+    pub findings: Findings,
     /// The runtime that owns the database's connections.
     pub control: tokio::runtime::Handle,
     catalog: ArcSwap<Catalog>,
@@ -104,6 +115,8 @@ pub struct CoreParts {
     pub store: Store,
     /// The way out.
     pub egress: Arc<Egress>,
+    /// Where the rollback mark is kept.
+    pub state_dir: PathBuf,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
     /// How many cores meter calls.
@@ -116,7 +129,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Core {
         Core {
             store: parts.store,
-            clock: Clock,
+            clock: Clock::default(),
             entropy: Entropy::system(),
             egress: parts.egress,
             pool: Arc::new(Pool::default()),
@@ -129,6 +142,9 @@ impl Core {
             passwords: PasswordLane::default(),
             sign_ins: SignIns::default(),
             refusals: RefusalBook::default(),
+            state_dir: parts.state_dir,
+            mark: Keeper::default(),
+            findings: Findings::default(),
             control: tokio::runtime::Handle::current(),
             catalog: ArcSwap::from_pointee(Catalog::unread()),
             reloading: tokio::sync::Mutex::new(()),

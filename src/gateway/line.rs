@@ -79,7 +79,7 @@ impl Line {
 
     fn end(&self) -> Option<End> {
         let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        key.as_ref().map(|key| End::of(key, Clock.now_ms(), DAY_MS))
+        key.as_ref().map(|key| End::of(key, Clock::default().now_ms(), DAY_MS))
     }
 }
 

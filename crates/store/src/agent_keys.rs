@@ -326,6 +326,30 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
     }
 }
 
+/// The keys that are enabled, or those that were disabled at a given time, in the order of their ids after `after`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn disabled_at(
+    db: &mut impl Handle,
+    at: i64,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Standing<AgentKey>>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        AgentKey,
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, created_at, \
+         expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE disabled_at = $1 AND id > $2 \
+         ORDER BY id LIMIT $3",
+        at,
+        after,
+        limit
+    )?;
+    Ok(standing(db.keyring(), rows))
+}
+
 /// Deletes a key with all its secrets.
 ///
 /// # Errors

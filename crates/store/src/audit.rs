@@ -107,6 +107,7 @@ pub async fn record(tx: &mut Write, event: &NewEvent<'_>) -> Result<i64, StoreEr
     )?;
     execute!(tx, "INSERT INTO changes (seq, kind, id) VALUES ($1, $2, $3)", seq, event.target_kind, event.target_id)?;
     execute!(tx, "UPDATE chain_head SET head = $1 WHERE id = 1", mac.as_str())?;
+    tx.note_recorded(seq);
     Ok(seq)
 }
 

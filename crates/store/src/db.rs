@@ -8,6 +8,7 @@ use sqlx::{
     postgres::{PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::watch;
 use vault::Keyring;
 
 use crate::StoreError;
@@ -156,12 +157,13 @@ pub struct Claim(#[allow(dead_code, reason = "dropping it gives the right back")
 pub struct Store {
     db: Db,
     keyring: Arc<Keyring>,
+    committed: Arc<watch::Sender<i64>>,
 }
 
 impl Store {
     /// Joins an open database and its keyring.
     pub fn new(db: Db, keyring: Arc<Keyring>) -> Store {
-        Store { db, keyring }
+        Store { db, keyring, committed: Arc::new(watch::Sender::new(0)) }
     }
 
     /// The database.
@@ -172,6 +174,11 @@ impl Store {
     /// The keys of this installation.
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// Tells of the number of the newest event that this process committed.
+    pub fn committed(&self) -> watch::Receiver<i64> {
+        self.committed.subscribe()
     }
 
     /// A connection for reading.
@@ -195,7 +202,7 @@ impl Store {
             Db::Sqlite { write, .. } => WriteConn::Sqlite(begin_immediate(write).await?),
             Db::Postgres(pool) => WriteConn::Postgres(pool.begin().await?),
         };
-        Ok(Write { conn, keyring: Arc::clone(&self.keyring) })
+        Ok(Write { conn, keyring: Arc::clone(&self.keyring), recorded: None, committed: Arc::clone(&self.committed) })
     }
 }
 
@@ -214,6 +221,8 @@ enum ReadConn {
 pub struct Write {
     conn: WriteConn,
     keyring: Arc<Keyring>,
+    recorded: Option<i64>,
+    committed: Arc<watch::Sender<i64>>,
 }
 
 enum WriteConn {
@@ -231,7 +240,20 @@ impl Write {
             WriteConn::Sqlite(tx) => tx.commit().await,
             WriteConn::Postgres(tx) => tx.commit().await,
         }
-        .map_err(StoreError::CommitFailed)
+        .map_err(StoreError::CommitFailed)?;
+        if let Some(seq) = self.recorded {
+            self.committed.send_if_modified(|newest| {
+                let is_newer = seq > *newest;
+                *newest = seq.max(*newest);
+                is_newer
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes that the event with this number is part of the transaction.
+    pub(crate) fn note_recorded(&mut self, seq: i64) {
+        self.recorded = Some(seq);
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`] | the installation's id, check value and wrapped keys |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
+//! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
 
 pub mod agent_keys;
@@ -25,6 +26,8 @@ pub mod member_keys;
 pub mod members;
 pub mod models;
 pub mod providers;
+pub mod restore;
+pub mod scrub;
 pub mod sessions;
 pub mod usage;
 

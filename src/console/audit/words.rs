@@ -16,6 +16,9 @@ pub fn action(code: &str) -> String {
         "member.password" => return String::from("Password changed"),
         "member.recover" => return String::from("Password set by keyward recover"),
         "access.refused" => return String::from("Refused"),
+        "restore.accept" => return String::from("Restored database accepted"),
+        "restore.confirm" => return String::from("Restored agent keys confirmed"),
+        "restore.clock" => return String::from("Clock set right"),
         _ => {}
     }
     let (kind, verb) = code.split_once('.').unwrap_or((code, ""));

@@ -10,5 +10,6 @@ mod master_key;
 mod metrics;
 mod openapi;
 mod recover;
+mod rollback;
 mod start;
 mod stop;
