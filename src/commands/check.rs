@@ -9,6 +9,7 @@ use crate::{
     domain::{
         installation,
         mark::{self, Verdict},
+        master_key::{self, Progress},
     },
 };
 
@@ -35,6 +36,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     println!("configuration: good; reached at {}", config.web.base());
     println!("master key: good ({key_file})");
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
+    if master_key::progress(&core).await.map_err(failed)? == Progress::UnderWay {
+        println!(
+            "master key: a change is under way, and old and new one are good; finish it: keyward master-key rotate --finish"
+        );
+    }
     println!("rollback mark: {mark} ({})", config.storage.state_dir.display());
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);

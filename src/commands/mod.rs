@@ -9,9 +9,9 @@ mod recover;
 mod restore;
 mod serve;
 
-use std::{io::BufRead, process::ExitCode, sync::Arc};
+use std::{io::BufRead, path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -110,6 +110,26 @@ enum RestoreCommand {
 enum MasterKeyCommand {
     /// Print a fresh master key: 32 random bytes in base64
     New,
+    /// Change the master key, beside running servers: begin, put the new key in place, finish
+    Rotate(Rotation),
+}
+
+/// One step of a change of the master key.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Rotation {
+    /// Begin: make the key in this file good beside the present one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort"])]
+    new_master_key_file: Option<PathBuf>,
+    /// Finish: leave only the new one good
+    #[arg(long, conflicts_with = "abort")]
+    finish: bool,
+    /// Leave only the old one good
+    #[arg(long)]
+    abort: bool,
+    /// List the general keys to be replaced at their providers, because others had the old master key
+    #[arg(long)]
+    compromised: bool,
 }
 
 /// Why a command failed; the text says what to do.
@@ -162,7 +182,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Check) => runtime.block_on(check::run(config)),
         Some(Command::Audit { command }) => runtime.block_on(audit::run(config, command)),
         Some(Command::Restore { command }) => runtime.block_on(restore::run(config, command)),
-        Some(Command::MasterKey { .. }) => Ok(()),
+        Some(Command::MasterKey { command: MasterKeyCommand::Rotate(rotation) }) => {
+            runtime.block_on(master_key::rotate(config, rotation))
+        }
+        Some(Command::MasterKey { command: MasterKeyCommand::New }) => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 33] = [
+pub const ACTIONS: [&str; 36] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -42,6 +42,9 @@ pub const ACTIONS: [&str; 33] = [
     "management_token.edit",
     "management_token.delete",
     "access.refused",
+    "master_key.rotate",
+    "master_key.rotate_finish",
+    "master_key.rotate_abort",
     "rollback_mark.create",
     "restore.accept",
     "restore.confirm",

@@ -42,7 +42,14 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
     let keyring = match found {
         Some((installation, keys)) => {
             let master = read_master_key(&config.master_key_file)?;
-            Keyring::open(&master, &installation.id, &keys, &installation.check_value).map_err(|error| {
+            let is_next = !master.fits(&installation.id, &installation.check_value)
+                && master.fits(&installation.id, &installation.next_check_value);
+            let next = if is_next { store::installation::find_next(&db).await.map_err(storage)? } else { None };
+            let (check, keys) = match next {
+                Some((installation, keys)) => (installation.next_check_value, keys),
+                None => (installation.check_value, keys),
+            };
+            Keyring::open(&master, &installation.id, &keys, &check).map_err(|error| {
                 InstallationError::new(format!("{error} (read from {})", config.master_key_file.display()))
             })?
         }

@@ -29,6 +29,7 @@ pub mod management_tokens;
 pub mod member_removal;
 pub mod mark;
 pub mod mark_keeper;
+pub mod master_key;
 pub mod members;
 pub mod meter;
 pub mod models;

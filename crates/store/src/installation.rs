@@ -16,6 +16,8 @@ pub struct Installation {
     pub check_value: String,
     /// Moves when a restored database is accepted.
     pub epoch: i64,
+    /// While the master key is being changed, sealed under the next one; else empty.
+    pub next_check_value: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -23,6 +25,7 @@ struct PurposeKey {
     id: String,
     purpose: String,
     wrapped: String,
+    next_wrapped: String,
 }
 
 /// The installation this database belongs to, with its wrapped keys; `None` in a new database.
@@ -30,17 +33,36 @@ struct PurposeKey {
 /// # Errors
 /// [`StoreError`], also for a purpose this version does not know.
 pub async fn find(db: &Db) -> Result<Option<(Installation, Vec<WrappedKey>)>, StoreError> {
+    read(db, |key| key.wrapped).await
+}
+
+/// The same with the keys as the next master key wraps them, while it is being changed.
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_next(db: &Db) -> Result<Option<(Installation, Vec<WrappedKey>)>, StoreError> {
+    read(db, |key| key.next_wrapped).await
+}
+
+async fn read(
+    db: &Db,
+    wrapped: fn(PurposeKey) -> String,
+) -> Result<Option<(Installation, Vec<WrappedKey>)>, StoreError> {
     let installation: Option<Installation> =
-        on_pool!(db, query_as, fetch_optional, "SELECT id, check_value, epoch FROM installation");
+        on_pool!(db, query_as, fetch_optional, "SELECT id, check_value, epoch, next_check_value FROM installation");
     let Some(installation) = installation else {
         return Ok(None);
     };
-    let keys: Vec<PurposeKey> =
-        on_pool!(db, query_as, fetch_all, "SELECT id, purpose, wrapped FROM purpose_keys ORDER BY created_at, id");
+    let keys: Vec<PurposeKey> = on_pool!(
+        db,
+        query_as,
+        fetch_all,
+        "SELECT id, purpose, wrapped, next_wrapped FROM purpose_keys ORDER BY created_at, id"
+    );
     let keys = keys
         .into_iter()
         .map(|key| match vault::Purpose::parse(&key.purpose) {
-            Some(purpose) => Ok(WrappedKey { id: key.id, purpose, wrapped: key.wrapped }),
+            Some(purpose) => Ok(WrappedKey { id: key.id.clone(), purpose, wrapped: wrapped(key) }),
             None => Err(StoreError::Unsupported(format!(
                 "the database holds a key for the purpose {:?}, which this version of Keyward does not know",
                 key.purpose

@@ -4,7 +4,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
-//! | [`installation`] | the installation's id, check value and wrapped keys |
+//! | [`installation`], [`master_key`] | the installation's id, check value and wrapped keys; another master key |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
@@ -23,6 +23,7 @@ pub mod links;
 mod listing;
 pub mod management_tokens;
 pub mod member_keys;
+pub mod master_key;
 pub mod members;
 pub mod models;
 pub mod providers;

@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn every_table_with_a_mac_is_looked_through() {
         let schema: String = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))
-            .unwrap()
-            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .expect("a migration")
+            .map(|file| std::fs::read_to_string(file.expect("a migration").path()).expect("a migration"))
             .collect();
         let with_mac = schema.split("CREATE TABLE ").skip(1).filter(|table| {
             let columns = table.split(");").next().unwrap_or_default();

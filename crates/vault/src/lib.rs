@@ -4,7 +4,7 @@
 //!
 //! | where | what |
 //! | --- | --- |
-//! | `master_key`, `wrapped_key`, `keyring` | the master key, the keys it wraps (one [`Purpose`] each), the opened set |
+//! | `master_key`, `wrapped_key`, `keyring`, `rewrap` | the master key, the keys it wraps (one [`Purpose`] each), the opened set, another master key |
 //! | `provider_value`, `binding`, `provider_secret`, `seal` | a general key: as entered, where it may go, opened, at rest |
 //! | `token`, `agent_secret`, `one_time_token` | agent keys, management tokens, setup links and sessions |
 //! | `mac` | digests of secrets, row MACs, the audit chain |
@@ -27,6 +27,7 @@ mod master_key;
 mod one_time_token;
 mod provider_secret;
 mod provider_value;
+mod rewrap;
 mod seal;
 mod token;
 mod wrapped_key;
@@ -41,6 +42,7 @@ pub use master_key::{MasterKey, MasterKeyError};
 pub use one_time_token::OneTimeToken;
 pub use provider_secret::ProviderSecret;
 pub use provider_value::{ProviderValue, ValueError};
+pub use rewrap::{RewrapError, Rewrapped};
 pub use seal::{Place, SealError};
 pub use token::{Token, TokenError, TokenKind, contains_token};
 pub use wrapped_key::{Purpose, WrappedKey};

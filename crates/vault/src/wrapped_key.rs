@@ -80,6 +80,19 @@ impl WrappedKey {
         Ok(WrappedKey { id, purpose, wrapped })
     }
 
+    /// The same key, wrapped by another master key.
+    pub(crate) fn wrapped_by(
+        &self,
+        master: &MasterKey,
+        installation: &str,
+        key: &KeyBytes,
+        entropy: &Entropy,
+    ) -> Result<WrappedKey, VaultError> {
+        let associated = wrapping(installation, self.purpose, &self.id);
+        let wrapped = seal(master, &associated, &key[..], entropy)?;
+        Ok(WrappedKey { wrapped, ..self.clone() })
+    }
+
     /// The key, or `None` if master key, installation, purpose, id or text is not what it was.
     pub(crate) fn open(&self, master: &MasterKey, installation: &str) -> Option<KeyBytes> {
         let associated = wrapping(installation, self.purpose, &self.id);

@@ -61,6 +61,14 @@ impl Home {
         super::in_time("the command's end", child.wait_with_output()).await.unwrap()
     }
 
+    /// Runs the binary by a program that gets it and its arguments as its own last ones; whatever comes of it.
+    pub async fn run_by(&self, launcher: &[&str], arguments: &[&str]) -> Output {
+        let launcher: Vec<OsString> = launcher.iter().map(OsString::from).collect();
+        let mut command = self.command(arguments, &launcher);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        super::in_time("the command's end", command.output()).await.unwrap()
+    }
+
     /// A server about to be started here.
     pub fn serve(self) -> Start {
         Start { home: self, environment: Vec::new(), launcher: Vec::new(), arguments: vec!["serve".into()] }

@@ -11,5 +11,6 @@ mod metrics;
 mod openapi;
 mod recover;
 mod rollback;
+mod rotation;
 mod start;
 mod stop;
