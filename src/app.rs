@@ -1,6 +1,13 @@
 //! Assembles Keyward from its parts, runs it, and stops it.
 
-use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::fs::{FlockOperation, flock};
 use store::Claim;
@@ -13,7 +20,7 @@ use crate::{
     domain::{Core, CoreParts, first_run, installation, sessions},
     egress::{AddressPolicy, Egress, Patience, Pool},
     gateway::{Budget, Gateway},
-    listen::{self, RequestIds},
+    listen::{self, Faces, RequestIds},
     metrics::Metrics,
 };
 
@@ -49,9 +56,15 @@ impl App {
     pub async fn start(mut config: Config) -> Result<App, StartError> {
         let lock = lock_data_dir(&config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let sockets = listen::bind(config.web.listen, cores).map_err(|error| cannot_listen(&config, &error))?;
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.web.listen);
+        let (sockets, bound) = bind(config.web.listen, cores, "KEYWARD_LISTEN")?;
         config.web.set_bound(bound);
+        let admin = match &config.web.admin {
+            Some(admin) => Some(bind(admin.listen, 1, "KEYWARD_ADMIN_LISTEN")?),
+            None => None,
+        };
+        if let Some((_, bound)) = &admin {
+            config.web.set_admin_bound(*bound);
+        }
         let core = open_core(&config, cores).await?;
         let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
         let claim = claim.ok_or_else(|| {
@@ -68,8 +81,13 @@ impl App {
         let control = control::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
         let budget = Arc::new(Budget::default());
         let ids = Arc::new(RequestIds::new(u64::try_from(core.clock.now_ms()).unwrap_or(0)));
-        let mut threads = Vec::with_capacity(cores);
-        for (cpu, socket) in sockets.into_iter().enumerate() {
+        let faces = if admin.is_some() { Faces::Agents } else { Faces::All };
+        let admin = admin.into_iter().flat_map(|(sockets, _)| sockets);
+        let places = sockets.into_iter().map(|socket| (faces, socket));
+        let places: Vec<_> = places.chain(admin.map(|socket| (Faces::Administrators, socket))).collect();
+        let max_connections = listen::max_connections(places.len());
+        let mut threads = Vec::with_capacity(places.len());
+        for (cpu, (faces, socket)) in places.into_iter().enumerate() {
             let gateway = Gateway {
                 core: Arc::clone(&core),
                 egress: Arc::clone(&core.egress),
@@ -83,7 +101,8 @@ impl App {
                 gateway,
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
-                max_connections: listen::max_connections(cores),
+                faces,
+                max_connections,
                 ids: Arc::clone(&ids),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
@@ -99,7 +118,7 @@ impl App {
     /// A storage failure.
     pub async fn setup_link(&self) -> Result<Option<String>, StartError> {
         let token = first_run::offer(&self.core).await.map_err(|error| StartError(error.to_string()))?;
-        Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.base(), *token)))
+        Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.console_base(), *token)))
     }
 
     /// Stops accepting, lets open calls end, writes down what was counted.
@@ -134,7 +153,7 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     let policy = AddressPolicy {
         allow_private: config.upstream.allow_private,
         allow_loopback: config.web.is_loopback(),
-        own: vec![config.web.listen],
+        own: config.web.admin.iter().map(|admin| admin.listen).chain([config.web.listen]).collect(),
     };
     let egress = Arc::new(Egress::new(
         policy,
@@ -176,14 +195,18 @@ fn lock(dir: &Path) -> Result<File, StartError> {
     Ok(file)
 }
 
-fn cannot_listen(config: &Config, error: &io::Error) -> StartError {
-    let address = config.web.listen;
-    StartError(match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("{address} is in use already; stop what listens there, or set KEYWARD_LISTEN to another address")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    })
+/// Binds an address, and says which it is where port 0 asked for any.
+fn bind(address: SocketAddr, cores: usize, setting: &str) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
+    let sockets = listen::bind(address, cores).map_err(|error| {
+        StartError(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{address} is in use already; stop what listens there, or set {setting} to another address")
+            }
+            _ => format!("cannot listen on {address}: {error}"),
+        })
+    })?;
+    let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+    Ok((sockets, bound))
 }
 
 async fn flush(core: Arc<Core>, stop: CancellationToken) {

@@ -31,7 +31,7 @@ use tower::ServiceExt;
 use crate::{
     gateway::{self, Gateway, GatewayBody},
     metrics::Metrics,
-    request::{Peer, RequestId, check_unambiguous},
+    request::{AtAdminAddress, Peer, RequestId, check_unambiguous},
     timely::Timely,
     verify,
 };
@@ -76,6 +76,17 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<std::net::TcpLi
     Ok(sockets)
 }
 
+/// Who is answered at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faces {
+    /// Everybody.
+    All,
+    /// Agents and those who ask about their keys; administrators have an address of their own.
+    Agents,
+    /// Administrators: console and management API.
+    Administrators,
+}
+
 /// What a core answers with.
 #[derive(Clone)]
 pub struct Core {
@@ -85,6 +96,8 @@ pub struct Core {
     pub control: Router,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who is answered.
+    pub faces: Faces,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
     /// Makes ids of requests.
@@ -103,7 +116,10 @@ pub fn max_connections(cores: usize) -> usize {
 /// # Errors
 /// Where the system gives no thread.
 pub fn spawn(core: Core, socket: std::net::TcpListener) -> io::Result<JoinHandle<()>> {
-    let name = format!("gateway-{}", core.gateway.cpu);
+    let name = match core.faces {
+        Faces::Administrators => String::from("administrators"),
+        Faces::All | Faces::Agents => format!("gateway-{}", core.gateway.cpu),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name).spawn(move || {
         runtime.block_on(run(core, socket));
@@ -116,7 +132,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, "a core of the gateway cannot listen");
+            tracing::error!(%error, "a core cannot listen");
             return;
         }
     };
@@ -221,13 +237,19 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    if let Some(claim) = gateway::claim(request.method(), path) {
+    if core.faces == Faces::Administrators {
+        control(core, request, peer, request_id).await
+    } else if let Some(claim) = gateway::claim(request.method(), path) {
         let response = gateway::handle(&core.gateway, claim, request, &request_id).await;
         core.metrics.answered(response.status());
         response
     } else if verify::claims(path) {
         core.metrics.verified();
         verify::handle(&core.gateway.core, request.headers(), &request_id).await.map(GatewayBody::full)
+    } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz") {
+        let mut response = Response::new(GatewayBody::full("there is nothing at this path\n".into()));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
     } else {
         control(core, request, peer, request_id).await
     }
@@ -245,6 +267,9 @@ async fn control(
     let mut request = request.map(|body| axum::body::Body::new(Timely::new(body, BODY_PATIENCE)));
     request.extensions_mut().insert(Peer(peer));
     request.extensions_mut().insert(RequestId(request_id.clone()));
+    if core.faces == Faces::Administrators {
+        request.extensions_mut().insert(AtAdminAddress);
+    }
     let task = core.gateway.core.control.spawn(router.oneshot(request));
     let mut response = match task.await {
         Ok(Ok(response)) => response.map(GatewayBody::Page),

@@ -11,6 +11,10 @@ use crate::{config::WebConfig, domain::sessions::Caller};
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// That a request came in at the console's own address, put there by the listener.
+#[derive(Clone, Copy)]
+pub struct AtAdminAddress;
+
 /// The request's id, put there by the listener.
 #[derive(Clone)]
 pub struct RequestId(pub String);

@@ -61,7 +61,7 @@ fn cookie_name(web: &WebConfig) -> &'static str {
 }
 
 fn is_https(web: &WebConfig) -> bool {
-    web.public_url.scheme() == "https"
+    web.console_url().scheme() == "https"
 }
 
 /// Refuses a request that may change something unless a page of ours sent it: browsers say so in `Sec-Fetch-Site`, or
@@ -89,10 +89,10 @@ pub fn check_same_origin(web: &WebConfig, method: &Method, headers: &HeaderMap) 
     ))
 }
 
-/// Whether an origin is the public URL's, or the one that the request itself was sent to: the host check has seen to
+/// Whether an origin is the console's, or the one that the request itself was sent to: the host check has seen to
 /// it that this is one of ours.
 fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
-    let public = web.public_url.as_str().trim_end_matches('/');
+    let public = web.console_url().as_str().trim_end_matches('/');
     if origin.eq_ignore_ascii_case(public) {
         return true;
     }
@@ -114,6 +114,7 @@ mod tests {
         WebConfig {
             listen: ([127, 0, 0, 1], 8080).into(),
             public_url: Url::parse(public_url).expect("a URL"),
+            admin: None,
             allowed_hosts: vec![String::from("keyward.internal")],
         }
     }

@@ -25,6 +25,12 @@ pub struct Flags {
     /// URL that people and agents reach Keyward under [default: from the listen address]
     #[arg(long, global = true, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Address of console and management API, where they have one of their own
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// URL that people reach that console under [default: from its address]
+    #[arg(long, global = true, value_name = "URL")]
+    pub admin_url: Option<String>,
     /// Allow providers on private addresses and plain http [default: false]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_upstreams: Option<String>,
@@ -49,13 +55,15 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "listen",
     "data_dir",
     "database_url",
     "database_url_file",
     "master_key_file",
     "public_url",
+    "admin_listen",
+    "admin_url",
     "allow_private_upstreams",
     "agent_key_max_days",
     "allowed_hosts",
@@ -66,7 +74,7 @@ const NAMES: [&str; 13] = [
 ];
 
 /// Names that are promised and do nothing yet.
-const NOT_BUILT: [&str; 2] = ["state_dir", "admin_listen"];
+const NOT_BUILT: [&str; 1] = ["state_dir"];
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +121,8 @@ impl Source {
             ("database_url", &flags.database_url),
             ("master_key_file", &flags.master_key_file),
             ("public_url", &flags.public_url),
+            ("admin_listen", &flags.admin_listen),
+            ("admin_url", &flags.admin_url),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
             ("allowed_hosts", &flags.allowed_hosts),

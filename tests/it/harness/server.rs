@@ -43,6 +43,11 @@ impl TestServer {
         Api::new(self.url(), token, self.transcript.clone())
     }
 
+    /// The management API at an address of its own.
+    pub fn api_at(&self, url: &str, token: Option<&str>) -> Api {
+        Api::new(url.to_owned(), token, self.transcript.clone())
+    }
+
     /// An agent that calls the gateway with this secret.
     pub fn agent(&self, secret: &str) -> Agent {
         Agent::new(self.url(), secret, self.transcript.clone())

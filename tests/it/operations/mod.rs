@@ -1,5 +1,6 @@
 //! The commands and what an operator watches.
 
+mod admin_address;
 mod bootstrap;
 mod check;
 mod database;
