@@ -22,6 +22,7 @@ use crate::{
     gateway::{Budget, Gateway},
     listen::{self, Faces, RequestIds},
     metrics::Metrics,
+    tls::Tls,
 };
 
 /// How long a connection to a provider may take where it sets nothing else.
@@ -56,6 +57,7 @@ impl App {
     pub async fn start(mut config: Config) -> Result<App, StartError> {
         let lock = lock_data_dir(&config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let tls = open_tls(&config)?;
         let (sockets, bound) = bind(config.web.listen, cores, "KEYWARD_LISTEN")?;
         config.web.set_bound(bound);
         let admin = match &config.web.admin {
@@ -102,10 +104,14 @@ impl App {
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
                 faces,
+                tls: tls.clone(),
                 max_connections,
                 ids: Arc::clone(&ids),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
+        }
+        if let Some(tls) = tls {
+            tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
         tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
@@ -166,6 +172,15 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     ));
     let parts = CoreParts { store, egress, agent_key_max_days: config.agent_key_max_days, cores };
     Ok(Arc::new(Core::new(parts)))
+}
+
+/// The certificate that connections are accepted with, if any.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
+    let files = config.web.tls.as_ref();
+    files.map(|files| Tls::open(&files.cert_file, &files.key_file)).transpose().map_err(StartError)
 }
 
 /// One `serve` for each data directory: two would answer from two different memories.

@@ -24,7 +24,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -33,6 +36,7 @@ use crate::{
     metrics::Metrics,
     request::{AtAdminAddress, Peer, RequestId, check_unambiguous},
     timely::Timely,
+    tls::Tls,
     verify,
 };
 
@@ -44,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(9);
 const HEAD_PATIENCE: Duration = Duration::from_secs(80);
 /// How long a caller may take for the whole body of a request to console or management API.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a caller may take to say anything on a new connection.
+/// How long a caller may take to say anything on a new connection, or for its TLS handshake.
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 /// Files that are not connections of callers: the database, the log, listeners.
 const OTHER_FILES: u64 = 128;
@@ -98,6 +102,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Who is answered.
     pub faces: Faces,
+    /// The certificate that connections are accepted with; without one they are plain.
+    pub tls: Option<Arc<Tls>>,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
     /// Makes ids of requests.
@@ -165,31 +171,47 @@ async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    // Whoever connects and says nothing is not kept.
+    let Some(tls) = &core.tls else {
+        if let Ok(Ok(is_http2)) = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await {
+            converse(core, stream, is_http2, peer).await;
+        }
+        return;
+    };
+    match tokio::time::timeout(FIRST_BYTES_PATIENCE, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            converse(core, stream, is_http2, peer).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+/// Answers the calls that come over a connection, which is generic so that a plain one costs what it always did.
+async fn converse<S>(core: Arc<Core>, stream: S, is_http2: bool, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let stop = core.gateway.stop.clone();
-    let first = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await;
     let service = service_fn(move |request| {
         let core = Arc::clone(&core);
         async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
     });
     let io = TokioIo::new(stream);
-    let ended = match first {
-        Ok(Ok(false)) => {
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
-            let connection = builder.serve_connection(io, service).with_upgrades();
-            carry(connection, |connection| connection.graceful_shutdown(), stop).await
-        }
-        Ok(Ok(true)) => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(256)
-                .max_header_list_size(64 * 1024)
-                .keep_alive_interval(Duration::from_secs(30));
-            carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await
-        }
-        // Whoever connects and says nothing is not kept.
-        Ok(Err(_)) | Err(_) => return,
+    let ended = if is_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(256)
+            .max_header_list_size(64 * 1024)
+            .keep_alive_interval(Duration::from_secs(30));
+        carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        carry(connection, |connection| connection.graceful_shutdown(), stop).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
@@ -265,6 +287,7 @@ async fn control(
 ) -> Response<GatewayBody> {
     let router = core.control.clone();
     let mut request = request.map(|body| axum::body::Body::new(Timely::new(body, BODY_PATIENCE)));
+    note_host(&mut request);
     request.extensions_mut().insert(Peer(peer));
     request.extensions_mut().insert(RequestId(request_id.clone()));
     if core.faces == Faces::Administrators {
@@ -285,6 +308,15 @@ async fn control(
         response.headers_mut().insert("keyward-request-id", id);
     }
     response
+}
+
+/// HTTP/2 names the host otherwise; what is behind here looks for it where HTTP/1 has it.
+fn note_host<B>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// Makes ids of requests: a part that differs from start to start, and a number.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`commands`] | the command line |
 //! | [`config`] | settings, one struct per topic |
-//! | [`app`], [`listen`] | assembles everything; takes connections in |
+//! | [`app`], [`listen`], [`tls`] | assembles everything; takes connections in; with which certificate |
 //! | [`gateway`] | agents' calls: check, inject, forward, meter |
 //! | [`verify`] | tells other services whether an agent key is good |
 //! | [`control`] | who of the next two answers |
@@ -31,6 +31,7 @@ mod listen;
 mod metrics;
 mod request;
 mod timely;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;

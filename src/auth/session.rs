@@ -115,6 +115,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 8080).into(),
             public_url: Url::parse(public_url).expect("a URL"),
             admin: None,
+            tls: None,
             allowed_hosts: vec![String::from("keyward.internal")],
         }
     }

@@ -1,6 +1,7 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
 mod source;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,6 +10,7 @@ use std::{
 };
 
 pub use source::{ConfigError, Flags, Source};
+pub use tls::TlsConfig;
 use url::Url;
 
 /// Everything that can be set.
@@ -33,6 +35,8 @@ pub struct WebConfig {
     pub public_url: Url,
     /// Console and management API on an address of their own.
     pub admin: Option<AdminConfig>,
+    /// Keyward's own certificate, for either address.
+    pub tls: Option<TlsConfig>,
     /// Host names, beside the public URL's, that the console answers to.
     pub allowed_hosts: Vec<String>,
 }
@@ -161,8 +165,10 @@ impl Config {
     /// [`ConfigError`], naming the setting, what is wrong with it and what it may be.
     pub fn load(source: &Source) -> Result<Config, ConfigError> {
         let listen = source.parsed("listen", "127.0.0.1:8080", parse_address)?;
-        let public_url = source.parsed("public_url", &format!("http://{listen}"), parse_public_url)?;
-        let admin = load_admin(source, listen)?;
+        let tls = TlsConfig::load(source)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let public_url = source.parsed("public_url", &format!("{scheme}://{listen}"), parse_public_url)?;
+        let admin = load_admin(source, listen, scheme)?;
         let data_dir = PathBuf::from(source.text("data_dir", "./keyward-data")?);
         let database_url = match source.secret("database_url")? {
             Some(url) => url,
@@ -208,6 +214,7 @@ impl Config {
                 listen,
                 public_url,
                 admin,
+                tls,
                 allowed_hosts: source
                     .text("allowed_hosts", "")?
                     .split([',', ' '])
@@ -219,7 +226,7 @@ impl Config {
     }
 }
 
-fn load_admin(source: &Source, listen: SocketAddr) -> Result<Option<AdminConfig>, ConfigError> {
+fn load_admin(source: &Source, listen: SocketAddr, scheme: &str) -> Result<Option<AdminConfig>, ConfigError> {
     let Some(text) = source.optional("admin_listen")? else {
         return match source.optional("admin_url")? {
             None => Ok(None),
@@ -237,7 +244,7 @@ fn load_admin(source: &Source, listen: SocketAddr) -> Result<Option<AdminConfig>
             "is the same address as KEYWARD_LISTEN; unset it to have everything on one address",
         ));
     }
-    let url = source.parsed("admin_url", &format!("http://{admin_listen}"), parse_public_url)?;
+    let url = source.parsed("admin_url", &format!("{scheme}://{admin_listen}"), parse_public_url)?;
     Ok(Some(AdminConfig { listen: admin_listen, url }))
 }
 

@@ -31,6 +31,12 @@ pub struct Flags {
     /// URL that people reach that console under [default: from its address]
     #[arg(long, global = true, value_name = "URL")]
     pub admin_url: Option<String>,
+    /// File with the certificate to speak TLS with, and its chain, as PEM [default: plain HTTP]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// File with the certificate's private key, as PEM
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_key_file: Option<String>,
     /// Allow providers on private addresses and plain http [default: false]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_upstreams: Option<String>,
@@ -55,7 +61,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     "listen",
     "data_dir",
     "database_url",
@@ -64,6 +70,8 @@ const NAMES: [&str; 15] = [
     "public_url",
     "admin_listen",
     "admin_url",
+    "tls_cert_file",
+    "tls_key_file",
     "allow_private_upstreams",
     "agent_key_max_days",
     "allowed_hosts",
@@ -123,6 +131,8 @@ impl Source {
             ("public_url", &flags.public_url),
             ("admin_listen", &flags.admin_listen),
             ("admin_url", &flags.admin_url),
+            ("tls_cert_file", &flags.tls_cert_file),
+            ("tls_key_file", &flags.tls_key_file),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
             ("allowed_hosts", &flags.allowed_hosts),

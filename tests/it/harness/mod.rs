@@ -12,6 +12,7 @@ mod provider;
 mod raw;
 mod server;
 mod socket;
+mod tls;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub use provider::{FakeProvider, Reply};
 pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};
+pub use tls::{Certificate, TlsCaller};
 pub use world::World;
 
 /// Long enough that only a failure reaches it; nothing is measured against it.

@@ -33,6 +33,17 @@ impl TestServer {
         Self { child, home, transcript: Transcript::default() }
     }
 
+    pub(super) async fn once_listening(mut child: Child, home: Home) -> Self {
+        eventually("a listening server", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status} instead of serving:\n{}", home.log());
+            }
+            home.log().contains("Keyward listens at").then_some(())
+        })
+        .await;
+        Self { child, home, transcript: Transcript::default() }
+    }
+
     /// What the administrator's automation does.
     pub fn api(&self) -> Api {
         Api::new(self.url(), Some(self.home.token()), self.transcript.clone())

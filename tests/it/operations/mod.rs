@@ -11,3 +11,4 @@ mod metrics;
 mod openapi;
 mod start;
 mod stop;
+mod tls;
