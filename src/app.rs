@@ -19,6 +19,7 @@ use crate::{
     control,
     domain::{Core, CoreParts, first_run, installation, sessions},
     egress::{AddressPolicy, Egress, Patience, Pool},
+    forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
     listen::{self, Faces, RequestIds},
     metrics::Metrics,
@@ -87,6 +88,7 @@ impl App {
         let admin = admin.into_iter().flat_map(|(sockets, _)| sockets);
         let places = sockets.into_iter().map(|socket| (faces, socket));
         let places: Vec<_> = places.chain(admin.map(|socket| (Faces::Administrators, socket))).collect();
+        let proxies = Arc::new(TrustedProxies::new(config.web.trusted_proxies.clone()));
         let max_connections = listen::max_connections(places.len());
         let mut threads = Vec::with_capacity(places.len());
         for (cpu, (faces, socket)) in places.into_iter().enumerate() {
@@ -105,6 +107,7 @@ impl App {
                 metrics: Arc::clone(&metrics),
                 faces,
                 tls: tls.clone(),
+                proxies: Arc::clone(&proxies),
                 max_connections,
                 ids: Arc::clone(&ids),
             };

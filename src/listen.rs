@@ -32,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
+    forwarded::TrustedProxies,
     gateway::{self, Gateway, GatewayBody},
     metrics::Metrics,
-    request::{AtAdminAddress, Peer, RequestId, check_unambiguous},
+    request::{AtAdminAddress, OverHttps, Peer, RequestId, check_unambiguous},
     timely::Timely,
     tls::Tls,
     verify,
@@ -104,6 +105,8 @@ pub struct Core {
     pub faces: Faces,
     /// The certificate that connections are accepted with; without one they are plain.
     pub tls: Option<Arc<Tls>>,
+    /// The proxies whose word counts.
+    pub proxies: Arc<TrustedProxies>,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
     /// Makes ids of requests.
@@ -288,7 +291,11 @@ async fn control(
     let router = core.control.clone();
     let mut request = request.map(|body| axum::body::Body::new(Timely::new(body, BODY_PATIENCE)));
     note_host(&mut request);
-    request.extensions_mut().insert(Peer(peer));
+    let origin = core.proxies.origin(peer.ip(), core.tls.is_some(), request.headers());
+    request.extensions_mut().insert(Peer(origin.address));
+    if origin.is_https {
+        request.extensions_mut().insert(OverHttps);
+    }
     request.extensions_mut().insert(RequestId(request_id.clone()));
     if core.faces == Faces::Administrators {
         request.extensions_mut().insert(AtAdminAddress);

@@ -10,7 +10,7 @@
 //! | [`control`] | who of the next two answers |
 //! | [`console`] | the pages for administrators |
 //! | [`api`] | the management API |
-//! | [`request`], [`auth`], [`error`], [`metrics`] | what is asked; who is calling; what went wrong; figures |
+//! | [`forwarded`], [`request`], [`auth`], [`error`], [`metrics`] | through whom it came; what is asked; who is calling; what went wrong; figures |
 //! | [`domain`] | the rules; nothing below it knows HTTP |
 //! | [`egress`] | the one way out |
 //!
@@ -26,6 +26,7 @@ mod control;
 mod domain;
 mod egress;
 mod error;
+mod forwarded;
 mod gateway;
 mod listen;
 mod metrics;

@@ -1,6 +1,6 @@
 //! The console's session: its cookie, and the rule that no other site may use it.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::{
     config::WebConfig,
@@ -43,6 +43,19 @@ pub fn session_token<'h>(web: &WebConfig, headers: &'h HeaderMap) -> Option<&'h 
 /// The `Set-Cookie` that starts a session.
 pub fn start_cookie(web: &WebConfig, token: &str) -> String {
     cookie(web, token, MAX_AGE_MS / 1000)
+}
+
+/// Keeps cookies that are about to be set to https, where they leave by it although the public URL says otherwise.
+pub fn keep_to_https(headers: &mut HeaderMap) {
+    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            let secure =
+                cookie.to_str().ok().filter(|text| !text.contains("; Secure")).map(|text| format!("{text}; Secure"));
+            if let Some(secure) = secure.and_then(|text| HeaderValue::try_from(text).ok()) {
+                *cookie = secure;
+            }
+        }
+    }
 }
 
 /// The `Set-Cookie` that ends one.
@@ -105,7 +118,6 @@ fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use url::Url;
 
     use super::*;
@@ -115,6 +127,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 8080).into(),
             public_url: Url::parse(public_url).expect("a URL"),
             admin: None,
+            trusted_proxies: Vec::new(),
             tls: None,
             allowed_hosts: vec![String::from("keyward.internal")],
         }

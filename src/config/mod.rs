@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 pub use source::{ConfigError, Flags, Source};
 pub use tls::TlsConfig;
 use url::Url;
@@ -35,6 +36,8 @@ pub struct WebConfig {
     pub public_url: Url,
     /// Console and management API on an address of their own.
     pub admin: Option<AdminConfig>,
+    /// The proxies that are believed when they say whom a request came from.
+    pub trusted_proxies: Vec<IpNet>,
     /// Keyward's own certificate, for either address.
     pub tls: Option<TlsConfig>,
     /// Host names, beside the public URL's, that the console answers to.
@@ -214,6 +217,7 @@ impl Config {
                 listen,
                 public_url,
                 admin,
+                trusted_proxies: source.parsed("trusted_proxies", "", parse_networks)?,
                 tls,
                 allowed_hosts: source
                     .text("allowed_hosts", "")?
@@ -246,6 +250,15 @@ fn load_admin(source: &Source, listen: SocketAddr, scheme: &str) -> Result<Optio
     }
     let url = source.parsed("admin_url", &format!("{scheme}://{admin_listen}"), parse_public_url)?;
     Ok(Some(AdminConfig { listen: admin_listen, url }))
+}
+
+/// Networks, or single addresses, separated by commas or spaces.
+fn parse_networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let networks = text.split([',', ' ']).filter(|network| !network.is_empty());
+    let parsed = networks.map(|text| text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)));
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|_| "a list of networks or addresses, for example 10.0.0.0/8, 192.0.2.7".to_owned())
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {

@@ -37,6 +37,9 @@ pub struct Flags {
     /// File with the certificate's private key, as PEM
     #[arg(long, global = true, value_name = "FILE")]
     pub tls_key_file: Option<String>,
+    /// Networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas
+    #[arg(long, global = true, value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
     /// Allow providers on private addresses and plain http [default: false]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_upstreams: Option<String>,
@@ -61,7 +64,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "listen",
     "data_dir",
     "database_url",
@@ -72,6 +75,7 @@ const NAMES: [&str; 17] = [
     "admin_url",
     "tls_cert_file",
     "tls_key_file",
+    "trusted_proxies",
     "allow_private_upstreams",
     "agent_key_max_days",
     "allowed_hosts",
@@ -133,6 +137,7 @@ impl Source {
             ("admin_url", &flags.admin_url),
             ("tls_cert_file", &flags.tls_cert_file),
             ("tls_key_file", &flags.tls_key_file),
+            ("trusted_proxies", &flags.trusted_proxies),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
             ("allowed_hosts", &flags.allowed_hosts),

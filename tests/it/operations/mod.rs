@@ -9,6 +9,7 @@ mod hosts;
 mod master_key;
 mod metrics;
 mod openapi;
+mod proxies;
 mod start;
 mod stop;
 mod tls;

@@ -37,6 +37,7 @@ async fn a_setting_that_cannot_be_is_refused_and_named() {
         ("KEYWARD_AGENT_KEY_MAX_DAYS", "many"),
         ("KEYWARD_ALLOW_PRIVATE_UPSTREAMS", "perhaps"),
         ("KEYWARD_PUBLIC_URL", "not a url"),
+        ("KEYWARD_TRUSTED_PROXIES", "10.0.0.0/33"),
         ("KEYWARD_LOG_FORMAT", "xml"),
         ("KEYWARD_DATABASE_URL", "mysql://example/x"),
     ] {
