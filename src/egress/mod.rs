@@ -16,6 +16,8 @@ mod address;
 mod check_key;
 mod client;
 mod connect;
+#[cfg(test)]
+mod fuzz;
 mod pool;
 mod socket;
 mod target;

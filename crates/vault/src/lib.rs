@@ -30,6 +30,8 @@ mod provider_value;
 mod seal;
 mod token;
 mod wrapped_key;
+#[cfg(test)]
+mod wycheproof;
 
 pub use agent_secret::AgentSecret;
 pub use binding::Binding;
