@@ -9,6 +9,7 @@ mod harness;
 mod agent_keys;
 mod audit_events;
 mod clients;
+mod described;
 mod documents;
 mod etags;
 mod gateway;
