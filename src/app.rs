@@ -1,6 +1,13 @@
 //! Assembles Keyward from its parts, runs it, and stops it.
 
-use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::fs::{FlockOperation, flock};
 use store::Claim;
@@ -12,9 +19,11 @@ use crate::{
     control,
     domain::{Core, CoreParts, first_run, installation, mark, mark_keeper, refusals, scrubber, sessions},
     egress::{AddressPolicy, Egress, Patience, Pool},
+    forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
-    listen::{self, RequestIds},
+    listen::{self, Faces, RequestIds},
     metrics::Metrics,
+    tls::Tls,
 };
 
 /// How long a connection to a provider may take where it sets nothing else.
@@ -49,9 +58,16 @@ impl App {
     pub async fn start(mut config: Config) -> Result<App, StartError> {
         let lock = lock_data_dir(&config)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let sockets = listen::bind(config.web.listen, cores).map_err(|error| cannot_listen(&config, &error))?;
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.web.listen);
+        let tls = open_tls(&config)?;
+        let (sockets, bound) = bind(config.web.listen, cores, "KEYWARD_LISTEN")?;
         config.web.set_bound(bound);
+        let admin = match &config.web.admin {
+            Some(admin) => Some(bind(admin.listen, 1, "KEYWARD_ADMIN_LISTEN")?),
+            None => None,
+        };
+        if let Some((_, bound)) = &admin {
+            config.web.set_admin_bound(*bound);
+        }
         let core = open_checked(&config, cores).await?;
         let claim = claim(&core).await?;
         // Before the first reading, so that nothing written meanwhile is missed.
@@ -63,8 +79,14 @@ impl App {
         let control = control::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
         let budget = Arc::new(Budget::default());
         let ids = Arc::new(RequestIds::new(u64::try_from(core.clock.now_ms()).unwrap_or(0)));
-        let mut threads = Vec::with_capacity(cores);
-        for (cpu, socket) in sockets.into_iter().enumerate() {
+        let faces = if admin.is_some() { Faces::Agents } else { Faces::All };
+        let admin = admin.into_iter().flat_map(|(sockets, _)| sockets);
+        let places = sockets.into_iter().map(|socket| (faces, socket));
+        let places: Vec<_> = places.chain(admin.map(|socket| (Faces::Administrators, socket))).collect();
+        let proxies = Arc::new(TrustedProxies::new(config.web.trusted_proxies.clone()));
+        let max_connections = listen::max_connections(places.len());
+        let mut threads = Vec::with_capacity(places.len());
+        for (cpu, (faces, socket)) in places.into_iter().enumerate() {
             let gateway = Gateway {
                 core: Arc::clone(&core),
                 egress: Arc::clone(&core.egress),
@@ -78,11 +100,17 @@ impl App {
                 gateway,
                 control: control.clone(),
                 metrics: Arc::clone(&metrics),
-                max_connections: listen::max_connections(cores),
+                faces,
+                tls: tls.clone(),
+                proxies: Arc::clone(&proxies),
+                max_connections,
                 stall_timeout: config.caller_stall_timeout,
                 ids: Arc::clone(&ids),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
+        }
+        if let Some(tls) = tls {
+            tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
         tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
@@ -97,7 +125,7 @@ impl App {
     /// A storage failure.
     pub async fn setup_link(&self) -> Result<Option<String>, StartError> {
         let token = first_run::offer(&self.core).await.map_err(|error| StartError(error.to_string()))?;
-        Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.base(), *token)))
+        Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.console_base(), *token)))
     }
 
     /// Stops accepting, lets open calls end, writes down what was counted.
@@ -167,7 +195,7 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     let policy = AddressPolicy {
         allow_private: config.upstream.allow_private,
         allow_loopback: config.web.is_loopback(),
-        own: vec![config.web.listen],
+        own: config.web.admin.iter().map(|admin| admin.listen).chain([config.web.listen]).collect(),
     };
     let egress = Arc::new(Egress::new(
         policy,
@@ -181,6 +209,15 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     let state_dir = config.storage.state_dir.clone();
     let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
     Ok(Arc::new(Core::new(parts)))
+}
+
+/// The certificate that connections are accepted with, if any.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
+    let files = config.web.tls.as_ref();
+    files.map(|files| Tls::open(&files.cert_file, &files.key_file)).transpose().map_err(StartError)
 }
 
 /// One `serve` for each data directory: two would answer from two different memories.
@@ -213,14 +250,18 @@ fn lock(dir: &Path) -> Result<File, StartError> {
     Ok(file)
 }
 
-fn cannot_listen(config: &Config, error: &io::Error) -> StartError {
-    let address = config.web.listen;
-    StartError(match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("{address} is in use already; stop what listens there, or set KEYWARD_LISTEN to another address")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    })
+/// Binds an address, and says which it is where port 0 asked for any.
+fn bind(address: SocketAddr, cores: usize, setting: &str) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
+    let sockets = listen::bind(address, cores).map_err(|error| {
+        StartError(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{address} is in use already; stop what listens there, or set {setting} to another address")
+            }
+            _ => format!("cannot listen on {address}: {error}"),
+        })
+    })?;
+    let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+    Ok((sockets, bound))
 }
 
 async fn flush(core: Arc<Core>, stop: CancellationToken) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 use vault::Token;
 
-pub use self::session::{check_same_origin, end_cookie, session, session_token, start_cookie};
+pub use self::session::{check_same_origin, end_cookie, keep_to_https, session, session_token, start_cookie};
 use crate::{
     config::WebConfig,
     domain::{Core, actor::Actor, agent_keys, key_cache::CachedKey, management_tokens, sessions::Caller},

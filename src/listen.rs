@@ -24,15 +24,20 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
+    forwarded::TrustedProxies,
     gateway::{self, Gateway, GatewayBody, Line, Streams, Taken, attend},
     metrics::Metrics,
-    request::{Peer, RequestId, check_unambiguous},
+    request::{AtAdminAddress, OverHttps, Peer, RequestId, check_unambiguous},
     timely::Timely,
+    tls::Tls,
     verify,
 };
 
@@ -44,7 +49,7 @@ const GRACE: Duration = Duration::from_secs(9);
 const HEAD_PATIENCE: Duration = Duration::from_secs(80);
 /// How long a caller may take for the whole body of a request to console or management API.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a caller may take to say anything on a new connection.
+/// How long a caller may take to say anything on a new connection, or for its TLS handshake.
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 /// Files that are not connections of callers: the database, the log, listeners.
 const OTHER_FILES: u64 = 128;
@@ -78,6 +83,17 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<std::net::TcpLi
     Ok(sockets)
 }
 
+/// Who is answered at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faces {
+    /// Everybody.
+    All,
+    /// Agents and those who ask about their keys; administrators have an address of their own.
+    Agents,
+    /// Administrators: console and management API.
+    Administrators,
+}
+
 /// What a core answers with.
 #[derive(Clone)]
 pub struct Core {
@@ -87,6 +103,12 @@ pub struct Core {
     pub control: Router,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who is answered.
+    pub faces: Faces,
+    /// The certificate that connections are accepted with; without one they are plain.
+    pub tls: Option<Arc<Tls>>,
+    /// The proxies whose word counts.
+    pub proxies: Arc<TrustedProxies>,
     /// The most connections at once; more are closed as they come.
     pub max_connections: usize,
     /// How long a caller may take nothing of what waits for it.
@@ -107,7 +129,10 @@ pub fn max_connections(cores: usize) -> usize {
 /// # Errors
 /// Where the system gives no thread.
 pub fn spawn(core: Core, socket: std::net::TcpListener) -> io::Result<JoinHandle<()>> {
-    let name = format!("gateway-{}", core.gateway.cpu);
+    let name = match core.faces {
+        Faces::Administrators => String::from("administrators"),
+        Faces::All | Faces::Agents => format!("gateway-{}", core.gateway.cpu),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name).spawn(move || {
         runtime.block_on(run(core, socket));
@@ -120,7 +145,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, "a core of the gateway cannot listen");
+            tracing::error!(%error, "a core cannot listen");
             return;
         }
     };
@@ -155,10 +180,31 @@ async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let stop = core.gateway.stop.clone();
-    let first = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await;
-    let (line, patience) = (Arc::new(Line::default()), core.stall_timeout);
-    let io = TokioIo::new(Taken::new(stream, Arc::clone(&line)));
+    let line = Arc::new(Line::default());
+    // Whoever connects and says nothing is not kept.
+    let Some(tls) = &core.tls else {
+        if let Ok(Ok(is_http2)) = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await {
+            converse(core, Taken::new(stream, Arc::clone(&line)), line, is_http2, peer).await;
+        }
+        return;
+    };
+    match tokio::time::timeout(FIRST_BYTES_PATIENCE, tls.acceptor().accept(Taken::new(stream, Arc::clone(&line)))).await
+    {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            converse(core, stream, line, is_http2, peer).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+/// Answers the calls that come over a connection, which is generic so that a plain one costs what it always did.
+async fn converse<S>(core: Arc<Core>, stream: S, line: Arc<Line>, is_http2: bool, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stop, patience) = (core.gateway.stop.clone(), core.stall_timeout);
     let told = Arc::clone(&line);
     let service = service_fn(move |request: Request<Incoming>| {
         let (core, line) = (Arc::clone(&core), Arc::clone(&told));
@@ -173,24 +219,20 @@ async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
             Ok::<_, Infallible>(response)
         }
     });
-    let ended = match first {
-        Ok(Ok(false)) => {
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
-            let connection = builder.serve_connection(io, service).with_upgrades();
-            attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop)).await
-        }
-        Ok(Ok(true)) => {
-            let mut builder = http2::Builder::new(Streams { patience });
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(256)
-                .max_header_list_size(64 * 1024)
-                .keep_alive_interval(Duration::from_secs(30));
-            Some(carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await)
-        }
-        // Whoever connects and says nothing is not kept.
-        Ok(Err(_)) | Err(_) => return,
+    let io = TokioIo::new(stream);
+    let ended = if is_http2 {
+        let mut builder = http2::Builder::new(Streams { patience });
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(256)
+            .max_header_list_size(64 * 1024)
+            .keep_alive_interval(Duration::from_secs(30));
+        Some(carry(builder.serve_connection(io, service), |connection| connection.graceful_shutdown(), stop).await)
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop)).await
     };
     if let Some(Err(error)) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
@@ -239,13 +281,19 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    if let Some(claim) = gateway::claim(request.method(), path) {
+    if core.faces == Faces::Administrators {
+        control(core, request, peer, request_id).await
+    } else if let Some(claim) = gateway::claim(request.method(), path) {
         let response = gateway::handle(&core.gateway, claim, request, &request_id).await;
         core.metrics.answered(response.status());
         response
     } else if verify::claims(path) {
         core.metrics.verified();
         verify::handle(&core.gateway.core, request.headers(), &request_id).await.map(GatewayBody::full)
+    } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz") {
+        let mut response = Response::new(GatewayBody::full("there is nothing at this path\n".into()));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
     } else {
         control(core, request, peer, request_id).await
     }
@@ -261,8 +309,16 @@ async fn control(
 ) -> Response<GatewayBody> {
     let router = core.control.clone();
     let mut request = request.map(|body| axum::body::Body::new(Timely::new(body, BODY_PATIENCE)));
-    request.extensions_mut().insert(Peer(peer));
+    note_host(&mut request);
+    let origin = core.proxies.origin(peer.ip(), core.tls.is_some(), request.headers());
+    request.extensions_mut().insert(Peer(origin.address));
+    if origin.is_https {
+        request.extensions_mut().insert(OverHttps);
+    }
     request.extensions_mut().insert(RequestId(request_id.clone()));
+    if core.faces == Faces::Administrators {
+        request.extensions_mut().insert(AtAdminAddress);
+    }
     let task = core.gateway.core.control.spawn(router.oneshot(request));
     let mut response = match task.await {
         Ok(Ok(response)) => response.map(GatewayBody::Page),
@@ -278,6 +334,15 @@ async fn control(
         response.headers_mut().insert("keyward-request-id", id);
     }
     response
+}
+
+/// HTTP/2 names the host otherwise; what is behind here looks for it where HTTP/1 has it.
+fn note_host<B>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// Makes ids of requests: a part that differs from start to start, and a number.

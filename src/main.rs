@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | [`commands`] | the command line |
 //! | [`config`] | settings, one struct per topic |
-//! | [`app`], [`listen`] | assembles everything; takes connections in |
+//! | [`app`], [`listen`], [`tls`] | assembles everything; takes connections in; with which certificate |
 //! | [`gateway`] | agents' calls: check, inject, forward, meter |
 //! | [`verify`] | tells other services whether an agent key is good |
 //! | [`control`] | who of the next two answers |
 //! | [`console`] | the pages for administrators |
 //! | [`api`] | the management API |
-//! | [`request`], [`auth`], [`error`], [`metrics`] | what is asked; who is calling; what went wrong; figures |
+//! | [`forwarded`], [`request`], [`auth`], [`error`], [`metrics`] | through whom it came; what is asked; who is calling; what went wrong; figures |
 //! | [`domain`] | the rules; nothing below it knows HTTP |
 //! | [`egress`] | the one way out |
 //!
@@ -26,11 +26,13 @@ mod control;
 mod domain;
 mod egress;
 mod error;
+mod forwarded;
 mod gateway;
 mod listen;
 mod metrics;
 mod request;
 mod timely;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,6 +1,9 @@
 //! What is known of a request before anybody asks who sent it.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use axum::extract::{FromRequestParts, Request};
 use http::{Extensions, HeaderName, Version, header, request::Parts};
@@ -9,7 +12,15 @@ use crate::{config::WebConfig, domain::sessions::Caller};
 
 /// The caller's address, put there by the listener.
 #[derive(Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer(pub IpAddr);
+
+/// That the caller's side of the line is encrypted, put there by the listener.
+#[derive(Clone, Copy)]
+pub struct OverHttps;
+
+/// That a request came in at the console's own address, put there by the listener.
+#[derive(Clone, Copy)]
+pub struct AtAdminAddress;
 
 /// The request's id, put there by the listener.
 #[derive(Clone)]
@@ -17,8 +28,8 @@ pub struct RequestId(pub String);
 
 /// Where a request came from, as far as the domain wants to know.
 pub fn caller(extensions: &Extensions) -> Caller {
-    let peer = extensions.get::<Peer>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
-    Caller { address: peer.ip(), request_id: request_id(extensions) }
+    let address = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+    Caller { address, request_id: request_id(extensions) }
 }
 
 /// The request's id.

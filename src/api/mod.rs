@@ -82,7 +82,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
         .split_for_parts();
-    let description: Arc<str> = docs::with_unique_ids(&description).into();
+    let description: Arc<str> = docs::complete(&description).into();
     let state = State { core, web, metrics, description: Arc::clone(&description) };
     let router = api
         .route("/livez", get(operations::live))

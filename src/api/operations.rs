@@ -1,12 +1,13 @@
 //! `/livez`, `/readyz`, `/metrics`: for whoever runs Keyward.
 
 use axum::{
-    extract::State as AxumState,
-    http::{StatusCode, header},
+    extract::{FromRequestParts, State as AxumState},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
-use super::{State, extract::Caller};
+use super::{State, extract::Caller, problem::Problem};
+use crate::request::AtAdminAddress;
 
 /// The process lives.
 pub async fn live() -> &'static str {
@@ -29,7 +30,21 @@ pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static 
 }
 
 /// Figures for Prometheus.
-pub async fn metrics(AxumState(state): AxumState<State>, Caller(_): Caller) -> Response {
+pub async fn metrics(AxumState(state): AxumState<State>, _: Watcher) -> Response {
     let text = state.metrics.render(&state.core);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
+/// Who may read the figures: whoever reaches the console's own address, and else who has a token or a session.
+pub struct Watcher;
+
+impl FromRequestParts<State> for Watcher {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Watcher, Problem> {
+        if parts.extensions.get::<AtAdminAddress>().is_none() {
+            Caller::from_request_parts(parts, state).await?;
+        }
+        Ok(Watcher)
+    }
 }

@@ -1,6 +1,6 @@
 //! The console's session: its cookie, and the rule that no other site may use it.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::{
     config::WebConfig,
@@ -45,6 +45,19 @@ pub fn start_cookie(web: &WebConfig, token: &str) -> String {
     cookie(web, token, MAX_AGE_MS / 1000)
 }
 
+/// Keeps cookies that are about to be set to https, where they leave by it although the public URL says otherwise.
+pub fn keep_to_https(headers: &mut HeaderMap) {
+    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            let secure =
+                cookie.to_str().ok().filter(|text| !text.contains("; Secure")).map(|text| format!("{text}; Secure"));
+            if let Some(secure) = secure.and_then(|text| HeaderValue::try_from(text).ok()) {
+                *cookie = secure;
+            }
+        }
+    }
+}
+
 /// The `Set-Cookie` that ends one.
 pub fn end_cookie(web: &WebConfig) -> String {
     cookie(web, "", 0)
@@ -61,7 +74,7 @@ fn cookie_name(web: &WebConfig) -> &'static str {
 }
 
 fn is_https(web: &WebConfig) -> bool {
-    web.public_url.scheme() == "https"
+    web.console_url().scheme() == "https"
 }
 
 /// Refuses a request that may change something unless a page of ours sent it: browsers say so in `Sec-Fetch-Site`, or
@@ -89,10 +102,10 @@ pub fn check_same_origin(web: &WebConfig, method: &Method, headers: &HeaderMap) 
     ))
 }
 
-/// Whether an origin is the public URL's, or the one that the request itself was sent to: the host check has seen to
+/// Whether an origin is the console's, or the one that the request itself was sent to: the host check has seen to
 /// it that this is one of ours.
 fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
-    let public = web.public_url.as_str().trim_end_matches('/');
+    let public = web.console_url().as_str().trim_end_matches('/');
     if origin.eq_ignore_ascii_case(public) {
         return true;
     }
@@ -105,7 +118,6 @@ fn is_ours(web: &WebConfig, origin: &str, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use url::Url;
 
     use super::*;
@@ -114,6 +126,9 @@ mod tests {
         WebConfig {
             listen: ([127, 0, 0, 1], 8080).into(),
             public_url: Url::parse(public_url).expect("a URL"),
+            admin: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
             allowed_hosts: vec![String::from("keyward.internal")],
         }
     }

@@ -15,6 +15,7 @@ use crate::{
 
 /// Opens everything that `serve` would, and says what is wrong. Makes no database and no master key.
 pub async fn run(config: Config) -> Result<(), Failure> {
+    app::open_tls(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
     let key_file = config.storage.master_key_file.display();
     if is_new {

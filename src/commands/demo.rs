@@ -53,6 +53,7 @@ pub async fn run(source: &Source) -> Result<(), Failure> {
     println!("  -d '{{\"model\": \"{MODEL}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'");
     println!();
     println!("Add \"stream\": true to see it stream. The provider behind it is built in and answers locally.");
+    println!("The console is at {}.", app.config.web.console_base());
     println!("E-mail: {EMAIL}");
     println!("Password: {}", *password);
     println!("Keyward listens at {url}; its data goes when it stops (Ctrl+C).");

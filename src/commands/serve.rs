@@ -10,6 +10,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let stop = StopSignals::new()?;
     let app = App::start(config).await.map_err(failed)?;
     println!("Keyward listens at {}", app.config.web.base());
+    if app.config.web.admin.is_some() {
+        println!("Console and management API are at {}", app.config.web.console_base());
+    }
     if app.config.web.is_nameless() {
         println!("and at this machine's other addresses; set KEYWARD_PUBLIC_URL to the URL that others reach it under");
     }

@@ -1,6 +1,7 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
 mod source;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,7 +9,9 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 pub use source::{ConfigError, Flags, Source};
+pub use tls::TlsConfig;
 use url::Url;
 
 /// Everything that can be set.
@@ -29,15 +32,35 @@ pub struct Config {
 /// Where Keyward listens, and under which names it is reached.
 #[derive(Debug, Clone)]
 pub struct WebConfig {
-    /// The address of gateway, verification, console and management API.
+    /// The address of gateway and verification, and of console and management API where these have none of their own.
     pub listen: SocketAddr,
-    /// The URL people and agents reach it under, without a trailing slash.
+    /// The URL agents reach it under, and people where the console has no address of its own.
     pub public_url: Url,
+    /// Console and management API on an address of their own.
+    pub admin: Option<AdminConfig>,
+    /// The proxies that are believed when they say whom a request came from.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Keyward's own certificate, for either address.
+    pub tls: Option<TlsConfig>,
     /// Host names, beside the public URL's, that the console answers to.
     pub allowed_hosts: Vec<String>,
 }
 
+/// Console and management API on an address of their own.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// The address.
+    pub listen: SocketAddr,
+    /// The URL people reach it under.
+    pub url: Url,
+}
+
 impl WebConfig {
+    /// The URL people reach the console under.
+    pub fn console_url(&self) -> &Url {
+        self.admin.as_ref().map_or(&self.public_url, |admin| &admin.url)
+    }
+
     /// Whether the public URL is on this machine only.
     pub fn is_loopback(&self) -> bool {
         match self.public_url.host() {
@@ -50,11 +73,16 @@ impl WebConfig {
 
     /// Takes in the address that was bound, where port 0 asked for any.
     pub fn set_bound(&mut self, bound: SocketAddr) {
-        if self.public_url.port() == Some(0) {
-            // An http URL with a host takes any port.
-            self.public_url.set_port(Some(bound.port())).unwrap_or_default();
-        }
+        set_port(&mut self.public_url, bound);
         self.listen = bound;
+    }
+
+    /// The same for the console's own address.
+    pub fn set_admin_bound(&mut self, bound: SocketAddr) {
+        if let Some(admin) = &mut self.admin {
+            set_port(&mut admin.url, bound);
+            admin.listen = bound;
+        }
     }
 
     /// Whether `host` (with or without a port) is a name that console and `/metrics` answer to: an IP literal,
@@ -69,29 +97,46 @@ impl WebConfig {
         bare.parse::<std::net::IpAddr>().is_ok()
             || name == "localhost"
             || self.public_url.host_str() == Some(name)
+            || self.console_url().host_str() == Some(name)
             || self.allowed_hosts.iter().any(|allowed| allowed == name || *allowed == host)
     }
 
-    /// The public URL as people can use it, without a trailing slash: where it is `0.0.0.0` or `[::]`, which nobody
-    /// can call, this machine's own address.
+    /// The public URL as it can be used, without a trailing slash: where it is `0.0.0.0` or `[::]`, which nobody can
+    /// call, this machine's own address.
     pub fn base(&self) -> String {
-        let mut url = self.public_url.clone();
-        let loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) if ip.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            Some(url::Host::Ipv6(ip)) if ip.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-            _ => None,
-        };
-        if let Some(ip) = loopback {
-            // An http URL takes any address.
-            url.set_ip_host(ip).unwrap_or_default();
-        }
-        url.as_str().trim_end_matches('/').to_owned()
+        usable(&self.public_url)
+    }
+
+    /// The same of the console's.
+    pub fn console_base(&self) -> String {
+        usable(self.console_url())
     }
 
     /// Whether it listens on every address of this machine, and nobody said under which name that is reached.
     pub fn is_nameless(&self) -> bool {
         self.listen.ip().is_unspecified() && self.public_url.host_str() == Some(&host_of(self.listen.ip()))
     }
+}
+
+fn set_port(url: &mut Url, bound: SocketAddr) {
+    if url.port() == Some(0) {
+        // An http URL with a host takes any port.
+        url.set_port(Some(bound.port())).unwrap_or_default();
+    }
+}
+
+fn usable(url: &Url) -> String {
+    let mut url = url.clone();
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) if ip.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Some(url::Host::Ipv6(ip)) if ip.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        _ => None,
+    };
+    if let Some(ip) = loopback {
+        // An http URL takes any address.
+        url.set_ip_host(ip).unwrap_or_default();
+    }
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Where Keyward keeps its data.
@@ -126,10 +171,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], naming the setting, what is wrong with it and what it may be.
     pub fn load(source: &Source) -> Result<Config, ConfigError> {
-        let listen: SocketAddr = source.parsed("listen", "127.0.0.1:8080", |text| {
-            text.parse().map_err(|_| "an address and a port, for example 127.0.0.1:8080".to_owned())
-        })?;
-        let public_url = source.parsed("public_url", &format!("http://{listen}"), parse_public_url)?;
+        let listen = source.parsed("listen", "127.0.0.1:8080", parse_address)?;
+        let tls = TlsConfig::load(source)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let public_url = source.parsed("public_url", &format!("{scheme}://{listen}"), parse_public_url)?;
+        let admin = load_admin(source, listen, scheme)?;
         let data_dir = PathBuf::from(source.text("data_dir", "./keyward-data")?);
         let database_url = match source.secret("database_url")? {
             Some(url) => url,
@@ -176,6 +222,9 @@ impl Config {
             web: WebConfig {
                 listen,
                 public_url,
+                admin,
+                trusted_proxies: source.parsed("trusted_proxies", "", parse_networks)?,
+                tls,
                 allowed_hosts: source
                     .text("allowed_hosts", "")?
                     .split([',', ' '])
@@ -185,6 +234,41 @@ impl Config {
             },
         })
     }
+}
+
+fn load_admin(source: &Source, listen: SocketAddr, scheme: &str) -> Result<Option<AdminConfig>, ConfigError> {
+    let Some(text) = source.optional("admin_listen")? else {
+        return match source.optional("admin_url")? {
+            None => Ok(None),
+            Some(_) => Err(ConfigError::wrong(
+                "admin_url",
+                "is for a console with an address of its own; set KEYWARD_ADMIN_LISTEN as well, or KEYWARD_PUBLIC_URL \
+                 instead",
+            )),
+        };
+    };
+    let admin_listen = source.parsed("admin_listen", &text, parse_address)?;
+    if admin_listen == listen && listen.port() != 0 {
+        return Err(ConfigError::wrong(
+            "admin_listen",
+            "is the same address as KEYWARD_LISTEN; unset it to have everything on one address",
+        ));
+    }
+    let url = source.parsed("admin_url", &format!("{scheme}://{admin_listen}"), parse_public_url)?;
+    Ok(Some(AdminConfig { listen: admin_listen, url }))
+}
+
+/// Networks, or single addresses, separated by commas or spaces.
+fn parse_networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let networks = text.split([',', ' ']).filter(|network| !network.is_empty());
+    let parsed = networks.map(|text| text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)));
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|_| "a list of networks or addresses, for example 10.0.0.0/8, 192.0.2.7".to_owned())
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address and a port, for example 127.0.0.1:8080".to_owned())
 }
 
 /// An address as the host of a URL.

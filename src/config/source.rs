@@ -28,6 +28,21 @@ pub struct Flags {
     /// URL that people and agents reach Keyward under [default: from the listen address]
     #[arg(long, global = true, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Address of console and management API, where they have one of their own
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// URL that people reach that console under [default: from its address]
+    #[arg(long, global = true, value_name = "URL")]
+    pub admin_url: Option<String>,
+    /// File with the certificate to speak TLS with, and its chain, as PEM [default: plain HTTP]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// File with the certificate's private key, as PEM
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_key_file: Option<String>,
+    /// Networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas
+    #[arg(long, global = true, value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
     /// Allow providers on private addresses and plain http [default: false]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub allow_private_upstreams: Option<String>,
@@ -55,7 +70,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 20] = [
     "listen",
     "data_dir",
     "database_url",
@@ -63,6 +78,11 @@ const NAMES: [&str; 15] = [
     "state_dir",
     "master_key_file",
     "public_url",
+    "admin_listen",
+    "admin_url",
+    "tls_cert_file",
+    "tls_key_file",
+    "trusted_proxies",
     "allow_private_upstreams",
     "agent_key_max_days",
     "allowed_hosts",
@@ -72,9 +92,6 @@ const NAMES: [&str; 15] = [
     "log",
     "log_format",
 ];
-
-/// Names that are promised and do nothing yet.
-const NOT_BUILT: [&str; 1] = ["admin_listen"];
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +139,11 @@ impl Source {
             ("state_dir", &flags.state_dir),
             ("master_key_file", &flags.master_key_file),
             ("public_url", &flags.public_url),
+            ("admin_listen", &flags.admin_listen),
+            ("admin_url", &flags.admin_url),
+            ("tls_cert_file", &flags.tls_cert_file),
+            ("tls_key_file", &flags.tls_key_file),
+            ("trusted_proxies", &flags.trusted_proxies),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
             ("allowed_hosts", &flags.allowed_hosts),
@@ -217,9 +239,6 @@ fn check_variables(env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let mut known: Vec<String> = NAMES.iter().map(|name| env_name(name)).collect();
     known.push(env_name("config"));
     for (name, value) in env.iter().filter(|(name, _)| !known.contains(name)) {
-        if NOT_BUILT.iter().any(|promised| env_name(promised) == *name) {
-            return Err(ConfigError { setting: name.clone(), problem: "is not built yet; unset it".to_owned() });
-        }
         if !is_link(name, value) {
             let problem = format!("there is no such setting; there are {}", known.join(", "));
             return Err(ConfigError { setting: name.clone(), problem });
@@ -256,10 +275,6 @@ fn read_file(path: &ConfigFile) -> Result<toml::Table, ConfigError> {
         problem: error.message().to_owned(),
     })?;
     match table.keys().find(|key| !NAMES.contains(&key.as_str())) {
-        Some(promised) if NOT_BUILT.contains(&promised.as_str()) => Err(ConfigError {
-            setting: path.path.display().to_string(),
-            problem: format!("{promised} is not built yet; remove it"),
-        }),
         Some(unknown) => Err(ConfigError {
             setting: path.path.display().to_string(),
             problem: format!("there is no setting {unknown:?}; there are {}", NAMES.join(", ")),

@@ -135,10 +135,15 @@ async fn guard(AxumState(state): AxumState<State>, request: Request, next: Next)
     if !request::is_for_us(&request, &state.web) {
         return Failure::from(Error::new(Code::WrongHost, "this host name is not one of ours")).into_response();
     }
-    match auth::check_same_origin(&state.web, request.method(), request.headers()) {
+    let is_https = request.extensions().get::<request::OverHttps>().is_some();
+    let mut response = match auth::check_same_origin(&state.web, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => Failure::from(error).into_response(),
+    };
+    if is_https {
+        auth::keep_to_https(response.headers_mut());
     }
+    response
 }
 
 /// What every answer says about itself.

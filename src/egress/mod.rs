@@ -18,6 +18,8 @@ mod address;
 mod check_key;
 mod client;
 mod connect;
+#[cfg(test)]
+mod fuzz;
 mod http1;
 mod pool;
 mod reply_body;

@@ -104,6 +104,47 @@ fn the_readme_opens_with_the_two_commands() {
     assert!(ci.contains("cargo xtask test"));
 }
 
+/// What follows `fn ` in every source below these folders.
+fn functions() -> std::collections::HashSet<String> {
+    let mut folders: Vec<_> = ["src", "crates", "tests/it"].map(in_repository).into();
+    let mut names = std::collections::HashSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let named = text.split("fn ").skip(1).filter_map(|rest| rest.split_once('('));
+                names.extend(named.map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+    names
+}
+
+/// Whether a word in code type is a sentence, as the names of tests are.
+fn is_a_test_s_name(word: &str) -> bool {
+    word.matches('_').count() >= 3
+        && word.chars().all(|letter| letter.is_ascii_lowercase() || "_0123456789".contains(letter))
+}
+
+#[test]
+fn every_test_that_proves_a_promise_exists() {
+    let document = std::fs::read_to_string(in_repository("SECURITY.md")).unwrap();
+    let functions = functions();
+    let named: Vec<&str> = document.split('`').skip(1).step_by(2).filter(|word| is_a_test_s_name(word)).collect();
+    assert!(named.len() > 30, "only {} tests are named", named.len());
+    for name in named {
+        assert!(functions.contains(name), "SECURITY.md names {name}, which is no test");
+    }
+    let promises = document.lines().filter(|line| line.starts_with("| ") && line.contains(" | **"));
+    for promise in promises {
+        let proofs = promise.rsplit(" | ").next().unwrap();
+        assert!(proofs.split('`').any(is_a_test_s_name), "nothing proves this promise: {promise}");
+    }
+}
+
 #[test]
 fn the_reader_of_documents_sees_what_it_should() {
     let text =

@@ -31,6 +31,8 @@ mod rewrap;
 mod seal;
 mod token;
 mod wrapped_key;
+#[cfg(test)]
+mod wycheproof;
 
 pub use agent_secret::AgentSecret;
 pub use binding::Binding;

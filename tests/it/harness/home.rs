@@ -210,6 +210,15 @@ impl Start {
         TestServer::once_ready(child, self.home).await
     }
 
+    /// Starts it with a certificate and waits until it says where it listens.
+    pub async fn start_on_tls(self) -> TestServer {
+        let mut command = self.build();
+        command.stdin(Stdio::null());
+        command.stdout(self.append_to("stdout.log")).stderr(self.append_to("stderr.log"));
+        let child = command.spawn().expect("the binary starts");
+        TestServer::once_listening(child, self.home).await
+    }
+
     /// Starts it, expecting that it refuses: its output, and the directory it ran on.
     pub async fn refused(self) -> (Output, Home) {
         let mut command = self.build();

@@ -13,6 +13,7 @@ mod provider;
 mod raw;
 mod server;
 mod socket;
+mod tls;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub use provider::{FakeProvider, Reply, Stage};
 pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};
+pub use tls::{Certificate, TlsCaller};
 pub use world::World;
 
 /// Long enough that only a failure reaches it; nothing is measured against it.

@@ -33,6 +33,17 @@ impl TestServer {
         Self { child, home, transcript: Transcript::default() }
     }
 
+    pub(super) async fn once_listening(mut child: Child, home: Home) -> Self {
+        eventually("a listening server", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status} instead of serving:\n{}", home.log());
+            }
+            home.log().contains("Keyward listens at").then_some(())
+        })
+        .await;
+        Self { child, home, transcript: Transcript::default() }
+    }
+
     /// What the administrator's automation does.
     pub fn api(&self) -> Api {
         Api::new(self.url(), Some(self.home.token()), self.transcript.clone())
@@ -41,6 +52,11 @@ impl TestServer {
     /// The management API without, or with another, credential.
     pub fn api_with(&self, token: Option<&str>) -> Api {
         Api::new(self.url(), token, self.transcript.clone())
+    }
+
+    /// The management API at an address of its own.
+    pub fn api_at(&self, url: &str, token: Option<&str>) -> Api {
+        Api::new(url.to_owned(), token, self.transcript.clone())
     }
 
     /// An agent that calls the gateway with this secret.

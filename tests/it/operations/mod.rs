@@ -1,5 +1,6 @@
 //! The commands and what an operator watches.
 
+mod admin_address;
 mod audit;
 mod bootstrap;
 mod check;
@@ -9,8 +10,10 @@ mod hosts;
 mod master_key;
 mod metrics;
 mod openapi;
+mod proxies;
 mod recover;
 mod rollback;
 mod rotation;
 mod start;
 mod stop;
+mod tls;

@@ -1,5 +1,6 @@
 //! The promises about secrets.
 
+mod everywhere;
 mod nowhere;
 mod restart;
 mod tampered;

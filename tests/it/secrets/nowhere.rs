@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::harness::{FakeProvider, Reply, TestServer, World};
 
 /// A value whose URL-encoded, JSON-escaped and base64 forms all differ from itself.
-const CANARY: &str = "sk-Cq7\"wzR4\\Lk9/Xm2=Vb8&Nt5%Yh3+Gj6<Pd1>Qs0";
-const SECOND_CANARY: &str = "sk-Second\"Wb7\\Kf3/Tr9=Mz4&Hx8%Cv2+Jn5<Lq6>Ae1";
+pub const CANARY: &str = "sk-Cq7\"wzR4\\Lk9/Xm2=Vb8&Nt5%Yh3+Gj6<Pd1>Qs0";
+pub const SECOND_CANARY: &str = "sk-Second\"Wb7\\Kf3/Tr9=Mz4&Hx8%Cv2+Jn5<Lq6>Ae1";
 
 /// Every form in which a secret could give itself away, eight characters at a time.
 fn traces(secret: &str) -> Vec<Vec<u8>> {
@@ -33,18 +33,26 @@ fn traces(secret: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-struct Search {
+pub struct Search {
     needles: std::collections::HashMap<Vec<u8>, &'static str>,
 }
 
 impl Search {
-    fn of(secrets: &[(&'static str, &str)]) -> Self {
+    pub fn of(secrets: &[(&'static str, &str)]) -> Self {
         let needles = secrets.iter().flat_map(|(name, secret)| traces(secret).into_iter().map(|trace| (trace, *name)));
         Self { needles: needles.collect() }
     }
 
+    /// The same with a secret that is no text.
+    pub fn and_bytes(mut self, name: &'static str, secret: &[u8]) -> Self {
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let pieces = secret.windows(8).chain(hex.as_bytes().windows(8)).map(|piece| (piece.to_vec(), name));
+        self.needles.extend(pieces);
+        self
+    }
+
     /// The first secret found, and the surroundings it was found in.
-    fn find(&self, haystack: &[u8]) -> Option<String> {
+    pub fn find(&self, haystack: &[u8]) -> Option<String> {
         [8, 24].into_iter().find_map(|length| {
             haystack.windows(length).enumerate().find_map(|(at, window)| {
                 let name = self.needles.get(window)?;
