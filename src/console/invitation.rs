@@ -17,7 +17,7 @@ use super::{
     page,
     parts::Field,
     session::HOME,
-    setup::{password_min, token_of},
+    setup::{password_min, shown_again, token_of},
     shell::Flash,
 };
 use crate::{auth, domain::invitations, error::Code, request::From};
@@ -64,7 +64,7 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
             error.log(&caller.request_id);
             let mut refused = Refused::of(&error);
             let shown = InvitationPage {
-                token: Field::new(token, refused.take("token")),
+                token: Field::new(shown_again(token), refused.take("token")),
                 password_error: refused.take("password"),
                 password_min: password_min(),
                 error: refused.rest(),

@@ -85,7 +85,7 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
             error.log(&caller.request_id);
             let mut refused = Refused::of(&error);
             let shown = SetupPage {
-                token: Field::new(token, refused.take("token")),
+                token: Field::new(shown_again(token), refused.take("token")),
                 name: Field::new(name, refused.take("name")),
                 email: Field::new(email, refused.take("email")),
                 password_error: refused.take("password"),
@@ -95,6 +95,11 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
             page(refused.status, &shown)
         }
     }
+}
+
+/// What was pasted, as the page shows it again: nothing where it holds one of Keyward's keys, which have no place there.
+pub fn shown_again(pasted: String) -> String {
+    if vault::contains_token(pasted.as_bytes()) { String::new() } else { pasted }
 }
 
 /// The token of what was pasted: the setup link or the invitation, `#token=…`, `token=…`, or the token itself.

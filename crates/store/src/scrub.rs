@@ -7,6 +7,7 @@ use crate::{
     authentic::standing,
     db::query,
     general_keys::{GeneralKey, SealedCopy},
+    invitations::Invitation,
     links::Link,
     management_tokens::ManagementToken,
     members::Member,
@@ -27,10 +28,11 @@ pub struct Part {
 }
 
 /// Every table whose rows grant or limit authority.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 12] = [
     Member::TABLE,
     Session::TABLE,
     SetupToken::TABLE,
+    Invitation::TABLE,
     ManagementToken::TABLE,
     GeneralKey::TABLE,
     SealedCopy::TABLE,
@@ -66,6 +68,7 @@ pub async fn part(db: &mut impl Handle, table: &str, after: &str, limit: i64) ->
         Member => "members",
         Session => "sessions",
         SetupToken => "setup_tokens",
+        Invitation => "invitations",
         ManagementToken => "management_tokens",
         GeneralKey => "general_keys",
         SealedCopy => "general_key_secrets",
