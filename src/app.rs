@@ -5,7 +5,10 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,7 @@ pub struct App {
     pub config: Config,
     cores: Vec<std::thread::JoinHandle<()>>,
     stop: CancellationToken,
+    stopping: Arc<AtomicBool>,
     _lock: Option<File>,
     _claim: Claim,
 }
@@ -78,7 +82,8 @@ impl App {
         let metrics = Metrics::new();
         let control = control::router(Arc::clone(&core), Arc::new(config.web.clone()), Arc::clone(&metrics));
         let budget = Arc::new(Budget::default());
-        let ids = Arc::new(RequestIds::new(u64::try_from(core.clock.now_ms()).unwrap_or(0)));
+        let started = u64::try_from(core.clock.now_ms()).unwrap_or(0);
+        let stopping = Arc::new(AtomicBool::new(false));
         let faces = if admin.is_some() { Faces::Agents } else { Faces::All };
         let admin = admin.into_iter().flat_map(|(sockets, _)| sockets);
         let places = sockets.into_iter().map(|socket| (faces, socket));
@@ -87,7 +92,7 @@ impl App {
         let max_connections = listen::max_connections(places.len());
         let mut threads = Vec::with_capacity(places.len());
         for (cpu, (faces, socket)) in places.into_iter().enumerate() {
-            let gateway = Gateway {
+            let gateway = Arc::new(Gateway {
                 core: Arc::clone(&core),
                 egress: Arc::clone(&core.egress),
                 budget: Arc::clone(&budget),
@@ -95,7 +100,7 @@ impl App {
                 pool: Arc::new(Pool::default()),
                 open: TaskTracker::new(),
                 stop: stop.clone(),
-            };
+            });
             let part = listen::Core {
                 gateway,
                 control: control.clone(),
@@ -105,7 +110,8 @@ impl App {
                 proxies: Arc::clone(&proxies),
                 max_connections,
                 stall_timeout: config.caller_stall_timeout,
-                ids: Arc::clone(&ids),
+                ids: RequestIds::new(started, cpu),
+                stopping: Arc::clone(&stopping),
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
         }
@@ -116,7 +122,7 @@ impl App {
         tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
         tokio::spawn(mark_keeper::keep(Arc::clone(&core), stop.clone()));
         tokio::spawn(scrubber::run(Arc::clone(&core), stop.clone()));
-        Ok(App { core, config, cores: threads, stop, _lock: lock, _claim: claim })
+        Ok(App { core, config, cores: threads, stop, stopping, _lock: lock, _claim: claim })
     }
 
     /// The link under which the first member is made, within an hour; `None` where there is one already.
@@ -130,6 +136,7 @@ impl App {
 
     /// Stops accepting, lets open calls end, writes down what was counted.
     pub async fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
         let threads = self.cores;
         let joined =

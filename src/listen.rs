@@ -6,11 +6,12 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     thread::JoinHandle,
     time::Duration,
 };
@@ -95,10 +96,9 @@ pub enum Faces {
 }
 
 /// What a core answers with.
-#[derive(Clone)]
 pub struct Core {
     /// The gateway's part.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     /// Everything on the control runtime.
     pub control: Router,
     /// What is counted.
@@ -114,7 +114,9 @@ pub struct Core {
     /// How long a caller may take nothing of what waits for it.
     pub stall_timeout: Duration,
     /// Makes ids of requests.
-    pub ids: Arc<RequestIds>,
+    pub ids: RequestIds,
+    /// Whether Keyward stops, set before the gateway's token is.
+    pub stopping: Arc<AtomicBool>,
 }
 
 /// How many connections each of `cores` may have at once: a call takes one from its caller and one to its provider.
@@ -204,7 +206,8 @@ async fn converse<S>(core: Arc<Core>, stream: S, line: Arc<Line>, is_http2: bool
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (stop, patience) = (core.gateway.stop.clone(), core.stall_timeout);
+    let stop = Stop { token: core.gateway.stop.clone(), told: Arc::clone(&core.stopping) };
+    let patience = core.stall_timeout;
     let told = Arc::clone(&line);
     let service = service_fn(move |request: Request<Incoming>| {
         let (core, line) = (Arc::clone(&core), Arc::clone(&told));
@@ -239,16 +242,32 @@ where
     }
 }
 
+/// The word that Keyward stops.
+struct Stop {
+    token: CancellationToken,
+    told: Arc<AtomicBool>,
+}
+
 /// Carries a connection to its end, which `wind_up` brings about, after its open calls, once `stop` is told.
-async fn carry<C: Future>(connection: C, wind_up: fn(Pin<&mut C>), stop: CancellationToken) -> C::Output {
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            wind_up(connection.as_mut());
-            connection.await
+async fn carry<C: Future>(connection: C, wind_up: fn(Pin<&mut C>), stop: Stop) -> C::Output {
+    let (mut connection, mut told) = (pin!(connection), pin!(stop.token.cancelled()));
+    let (mut asked, mut winds_up) = (false, false);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+            return Poll::Ready(output);
         }
-    }
+        // What is asked once wakes this task when it is told. From then on the flag will do, which costs no lock: this
+        // is polled several times a call, and the lock would be one for all cores.
+        let is_told = stop.told.load(Ordering::Acquire) || (!asked && told.as_mut().poll(cx).is_ready());
+        asked = true;
+        if !is_told || winds_up {
+            return Poll::Pending;
+        }
+        winds_up = true;
+        wind_up(connection.as_mut());
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Whether a connection begins with HTTP/2's preface; waits until that can be told.
@@ -345,16 +364,16 @@ fn note_host<B>(request: &mut Request<B>) {
     }
 }
 
-/// Makes ids of requests: a part that differs from start to start, and a number.
+/// Makes a core's ids of requests: a part that differs from start to start and from core to core, and a number.
 pub struct RequestIds {
     prefix: String,
     next: AtomicU64,
 }
 
 impl RequestIds {
-    /// Ids that begin with `start`, which differs from start to start.
-    pub fn new(start: u64) -> RequestIds {
-        RequestIds { prefix: format!("req_{start:013x}"), next: AtomicU64::new(0) }
+    /// The ids of core `cpu`; `start` differs from start to start.
+    pub fn new(start: u64, cpu: usize) -> RequestIds {
+        RequestIds { prefix: format!("req_{start:013x}{cpu:02x}"), next: AtomicU64::new(0) }
     }
 
     fn next(&self) -> String {

@@ -78,7 +78,7 @@ impl Metrics {
 
     /// All figures, in OpenMetrics' text format.
     pub fn render(&self, core: &Core) -> String {
-        self.counted.set(core.meter.counted.load(std::sync::atomic::Ordering::Relaxed));
+        self.counted.set(core.meter.calls());
         self.cached.set(i64::try_from(core.keys.len()).unwrap_or(i64::MAX));
         self.ready.set(i64::from(core.catalog().is_read()));
         let load = |count: &std::sync::atomic::AtomicI64| count.load(std::sync::atomic::Ordering::Relaxed);

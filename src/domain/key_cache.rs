@@ -39,7 +39,11 @@ impl UseMark {
 
     /// Sets the mark; whether it was not waiting to be written down already.
     pub fn set(&self, now: i64) -> bool {
-        self.at.fetch_max(now, Ordering::Relaxed);
+        // Within a millisecond it was noted already, and written to memory that another core reads.
+        if self.at.load(Ordering::Acquire) >= now {
+            return false;
+        }
+        self.at.fetch_max(now, Ordering::AcqRel);
         !self.waiting.swap(true, Ordering::AcqRel)
     }
 

@@ -1,12 +1,11 @@
 //! Counts calls, tokens and last uses in memory, and writes them down in batches: never a write per call.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use hashbrown::{Equivalent, HashMap};
 
 use store::usage::{Cell, Counts};
 
@@ -16,19 +15,62 @@ use crate::error::Result;
 /// The most cells kept between two flushes; calls past it are counted under the model `(other)`.
 const MAX_CELLS: usize = 20_000;
 
-/// What is counted under one cell of the roll-up.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tally {
+/// What a call is counted under, beside its hour: a cell of the roll-up, told without owning it, since most calls find
+/// theirs there.
+#[derive(Debug, Clone, Copy, Hash)]
+pub struct Tally<'a> {
     /// The agent key's id.
-    pub agent_key_id: Arc<str>,
+    pub agent_key_id: &'a str,
     /// The member's id.
-    pub member_id: Arc<str>,
+    pub member_id: &'a str,
     /// The provider's id; empty when the call never got that far.
-    pub provider_id: Arc<str>,
+    pub provider_id: &'a str,
     /// The model as the agent named it; empty when the call named none that exists.
-    pub model_name: Arc<str>,
+    pub model_name: &'a str,
     /// The injected general key's id; empty when there was none.
-    pub general_key_id: Arc<str>,
+    pub general_key_id: &'a str,
+}
+
+/// The cell a call belongs to. Hashed as [`Cell`] is: the hour first, then the same fields in the same order.
+#[derive(Hash)]
+struct Place<'a> {
+    hour: i64,
+    tally: Tally<'a>,
+}
+
+impl Equivalent<Cell> for Place<'_> {
+    fn equivalent(&self, cell: &Cell) -> bool {
+        self.hour == cell.hour
+            && self.tally.agent_key_id == cell.agent_key_id
+            && self.tally.member_id == cell.member_id
+            && self.tally.provider_id == cell.provider_id
+            && self.tally.model_name == cell.model_name
+            && self.tally.general_key_id == cell.general_key_id
+    }
+}
+
+impl<'a> Place<'a> {
+    fn of(cell: &'a Cell) -> Place<'a> {
+        let tally = Tally {
+            agent_key_id: &cell.agent_key_id,
+            member_id: &cell.member_id,
+            provider_id: &cell.provider_id,
+            model_name: &cell.model_name,
+            general_key_id: &cell.general_key_id,
+        };
+        Place { hour: cell.hour, tally }
+    }
+
+    fn to_cell(&self) -> Cell {
+        Cell {
+            hour: self.hour,
+            agent_key_id: self.tally.agent_key_id.to_owned(),
+            member_id: self.tally.member_id.to_owned(),
+            provider_id: self.tally.provider_id.to_owned(),
+            model_name: self.tally.model_name.to_owned(),
+            general_key_id: self.tally.general_key_id.to_owned(),
+        }
+    }
 }
 
 /// What a used thing is.
@@ -44,16 +86,22 @@ pub enum Used {
     Session,
 }
 
-/// Counted calls, by the start of their hour and what they are counted under.
-type Cells = HashMap<(i64, Tally), Counts>;
+type Cells = HashMap<Cell, Counts>;
+
+/// What one core has counted.
+#[derive(Default)]
+struct Shard {
+    /// Since the last flush.
+    cells: Cells,
+    /// Calls since the start.
+    calls: i64,
+}
 
 /// The meter: one shard a core, so that its locks are not contended.
 pub struct Meter {
-    shards: Box<[Mutex<Cells>]>,
+    shards: Box<[Mutex<Shard>]>,
     used: Mutex<Vec<(Used, Arc<UseMark>)>>,
     flushing: tokio::sync::Mutex<()>,
-    /// Calls that were counted since the start.
-    pub counted: AtomicI64,
 }
 
 impl Meter {
@@ -63,8 +111,12 @@ impl Meter {
             shards: (0..cores.max(1)).map(|_| Mutex::default()).collect(),
             used: Mutex::default(),
             flushing: tokio::sync::Mutex::new(()),
-            counted: AtomicI64::new(0),
         }
+    }
+
+    /// Calls that were counted since the start.
+    pub fn calls(&self) -> i64 {
+        self.shards.iter().map(|shard| lock(shard).calls).sum()
     }
 
     /// Notes that something was used now.
@@ -74,12 +126,12 @@ impl Meter {
         }
     }
 
-    /// Counts a call on `core`.
-    pub fn count(&self, core: usize, now: i64, tally: Tally, counts: Counts) {
-        self.counted.fetch_add(counts.requests, Ordering::Relaxed);
-        let hour = now - now.rem_euclid(HOUR_MS);
-        let mut shard = self.shards[core % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner);
-        add_bounded(&mut shard, (hour, tally), counts);
+    /// Counts calls, in the shard of the core that answered them.
+    pub fn count(&self, core: usize, now: i64, tally: Tally<'_>, counts: Counts) {
+        let place = Place { hour: now - now.rem_euclid(HOUR_MS), tally };
+        let mut shard = lock(&self.shards[core % self.shards.len()]);
+        shard.calls += counts.requests;
+        add_bounded(&mut shard.cells, &place, counts);
     }
 
     /// Writes everything down that was counted.
@@ -91,7 +143,7 @@ impl Meter {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         let mut cells = Cells::new();
         for shard in &self.shards {
-            let taken = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+            let taken = std::mem::take(&mut lock(shard).cells);
             for (cell, counts) in taken {
                 add(cells.entry(cell).or_default(), counts);
             }
@@ -103,9 +155,9 @@ impl Meter {
         used.sort_by(|(_, _, a), (_, _, b)| a.id.cmp(&b.id));
         let written = write(core, &used, &cells).await;
         if written.is_err() {
-            let mut shard = self.shards[0].lock().unwrap_or_else(PoisonError::into_inner);
-            for (cell, counts) in cells {
-                add_bounded(&mut shard, cell, counts);
+            let mut shard = lock(&self.shards[0]);
+            for (cell, counts) in &cells {
+                add_bounded(&mut shard.cells, &Place::of(cell), *counts);
             }
             drop(shard);
             for (what, at, mark) in used {
@@ -129,29 +181,22 @@ async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -
     // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
     let mut cells: Vec<_> = cells.iter().collect();
     cells.sort_by_key(|(cell, _)| *cell);
-    for ((hour, tally), counts) in cells {
-        let cell = Cell {
-            hour: *hour,
-            agent_key_id: tally.agent_key_id.to_string(),
-            member_id: tally.member_id.to_string(),
-            provider_id: tally.provider_id.to_string(),
-            model_name: tally.model_name.to_string(),
-            general_key_id: tally.general_key_id.to_string(),
-        };
-        store::usage::add(&mut tx, &cell, *counts).await?;
+    for (cell, counts) in cells {
+        store::usage::add(&mut tx, cell, *counts).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
 /// Adds to a cell; once there are too many, to the one that stands for all other models.
-fn add_bounded(cells: &mut Cells, cell: (i64, Tally), counts: Counts) {
-    let cell = if cells.len() >= MAX_CELLS && !cells.contains_key(&cell) {
-        let (hour, tally) = cell;
-        (hour, Tally { model_name: "(other)".into(), ..tally })
-    } else {
-        cell
-    };
+fn add_bounded(cells: &mut Cells, place: &Place<'_>, counts: Counts) {
+    if let Some(sum) = cells.get_mut(place) {
+        return add(sum, counts);
+    }
+    let mut cell = place.to_cell();
+    if cells.len() >= MAX_CELLS {
+        cell.model_name = String::from("(other)");
+    }
     add(cells.entry(cell).or_default(), counts);
 }
 
@@ -161,4 +206,46 @@ fn add(sum: &mut Counts, counts: Counts) {
     sum.input_tokens = sum.input_tokens.saturating_add(counts.input_tokens);
     sum.output_tokens = sum.output_tokens.saturating_add(counts.output_tokens);
     sum.estimated = sum.estimated.saturating_add(counts.estimated);
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_one_cell_meet_in_it_and_others_do_not() {
+        let meter = Meter::new(1);
+        let tally =
+            Tally { agent_key_id: "ak_a", member_id: "mb", provider_id: "pr", model_name: "m", general_key_id: "gk" };
+        let one = Counts { requests: 1, ..Counts::default() };
+        for (now, model_name) in [(1, "m"), (2, "m"), (HOUR_MS, "m"), (3, "n")] {
+            meter.count(0, now, Tally { model_name, ..tally }, one);
+        }
+        let shard = lock(&meter.shards[0]);
+        let mut seen: Vec<_> =
+            shard.cells.iter().map(|(cell, sum)| (cell.hour, cell.model_name.as_str(), sum.requests)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(0, "m", 2), (0, "n", 1), (HOUR_MS, "m", 1)]);
+        drop(shard);
+        assert_eq!(meter.calls(), 4);
+    }
+
+    #[test]
+    fn past_the_bound_calls_are_counted_under_one_model() {
+        let mut cells = Cells::new();
+        let count = |cells: &mut Cells, model_name: &str| {
+            let tally = Tally { agent_key_id: "ak", member_id: "", provider_id: "", model_name, general_key_id: "" };
+            add_bounded(cells, &Place { hour: 0, tally }, Counts { requests: 1, ..Counts::default() });
+        };
+        for number in 0..MAX_CELLS + 7 {
+            count(&mut cells, &format!("m{number}"));
+        }
+        count(&mut cells, "m0");
+        let sum = |model: &str| cells.iter().find(|(cell, _)| cell.model_name == model).map(|(_, sum)| sum.requests);
+        assert_eq!((sum("(other)"), sum("m0"), cells.len()), (Some(7), Some(2), MAX_CELLS + 1));
+    }
 }

@@ -104,16 +104,20 @@ impl Default for Traffic {
     }
 }
 
-/// One call's place among those a provider gets at once, given back when dropped.
-#[derive(Debug)]
-pub struct Slot(Arc<Traffic>);
-
 impl Traffic {
-    /// A place for one more call; `None` where there are `most` already.
-    pub fn enter(self: &Arc<Self>, most: u32) -> Option<Slot> {
-        let slot = Slot(Arc::clone(self));
-        let before = self.calls.fetch_add(1, Ordering::Relaxed);
-        (before < most as usize).then_some(slot)
+    /// Takes a place for one more call, to be given back by [`Traffic::leave`]; false, and none taken, where there are
+    /// `most` already.
+    pub fn enter(&self, most: u32) -> bool {
+        let has_place = self.calls.fetch_add(1, Ordering::Relaxed) < most as usize;
+        if !has_place {
+            self.leave();
+        }
+        has_place
+    }
+
+    /// Gives a place back.
+    pub fn leave(&self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Notes a call that could be tried again.
@@ -130,12 +134,6 @@ impl Traffic {
             self.tries.fetch_add(TRY, Ordering::Relaxed);
         }
         may
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -159,12 +157,11 @@ mod tests {
 
     #[test]
     fn no_more_calls_at_once_than_allowed() {
-        let traffic = Arc::new(Traffic::default());
-        let first = traffic.enter(2).expect("a place");
-        let _second = traffic.enter(2).expect("a place");
-        assert!(traffic.enter(2).is_none());
-        drop(first);
-        assert!(traffic.enter(2).is_some());
+        let traffic = Traffic::default();
+        assert!(traffic.enter(2) && traffic.enter(2));
+        assert!(!traffic.enter(2));
+        traffic.leave();
+        assert!(traffic.enter(2) && !traffic.enter(2));
     }
 
     #[test]

@@ -140,8 +140,9 @@ impl Egress {
     ///
     /// # Errors
     /// [`EgressError`]; nothing is retried once a byte may have reached the provider.
-    pub async fn send(&self, pool: &Arc<Pool>, call: Call<'_>) -> Result<Reply, EgressError> {
+    pub async fn send(&self, pool: &Arc<Pool>, mut call: Call<'_>) -> Result<Reply, EgressError> {
         let begun = Instant::now();
+        call.finish_head();
         let (connection, head) = call.in_time(begun, self.exchange(pool, &call)).await?;
         reply(connection, head, pool, &call, begun)
     }
@@ -193,7 +194,13 @@ impl Call<'_> {
         }
     }
 
-    /// Sends the call on `connection`; the credential goes in last, straight from the memory that is zeroized.
+    /// Writes down what comes last in its head.
+    pub(super) fn finish_head(&mut self) {
+        let name = self.credential.map(|credential| credential.header);
+        self.head.finish(&self.target.authority, self.body.len(), name);
+    }
+
+    /// Sends the call, whose head is finished, on `connection`; the credential goes in last, straight from the memory that is zeroized.
     pub(super) async fn exchange_on(&self, connection: &mut Connection) -> Result<Head, Failure> {
         let secret = match &self.credential {
             None => None,
@@ -202,10 +209,8 @@ impl Call<'_> {
                 Some(exposed.ok_or(Failure { error: EgressError::NotBound, unsent: false })?)
             }
         };
-        let name = self.credential.map(|credential| credential.header);
-        let head = self.head.finished(&self.target.authority, self.body.len(), name);
         let (value, end) = secret.as_ref().map_or((&b""[..], &b"\r\n"[..]), |value| (&value[..], b"\r\n\r\n"));
-        connection.exchange([&head, value, end, &self.body], self.head.method(), self.returns).await
+        connection.exchange([self.head.as_bytes(), value, end, &self.body], self.head.method(), self.returns).await
     }
 }
 

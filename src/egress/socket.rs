@@ -43,6 +43,7 @@ impl Egress {
     /// [`EgressError`]; [`EgressError::Handshake`] where the provider's 101 does not open a WebSocket as asked for.
     pub async fn open_socket(&self, pool: &Arc<Pool>, mut call: Call<'_>, offer: &Offer) -> Result<Reply, EgressError> {
         offer.write(&mut call.head);
+        call.finish_head();
         let returns = call.returns;
         call.returns = |_| true;
         let begun = Instant::now();

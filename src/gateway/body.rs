@@ -38,8 +38,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn share(self: &Arc<Self>, key: &Arc<CachedKey>) -> Share {
-        Share { budget: Arc::clone(self), key: Arc::clone(key), bytes: 0 }
+    fn share<'a>(&'a self, key: &'a CachedKey) -> Share<'a> {
+        Share { budget: self, key, bytes: 0 }
     }
 
     /// A part for `bytes` of an answer, not held against its caller's share of bodies; `None` where there is no more.
@@ -62,13 +62,13 @@ impl Drop for Kept {
 }
 
 /// A part of the budget for a body, given back when dropped.
-pub struct Share {
-    budget: Arc<Budget>,
-    key: Arc<CachedKey>,
+pub struct Share<'a> {
+    budget: &'a Budget,
+    key: &'a CachedKey,
     bytes: usize,
 }
 
-impl Share {
+impl Share<'_> {
     /// Takes more.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Share<'_> {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
         self.key.held.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -101,11 +101,11 @@ impl Drop for Share {
 }
 
 /// A whole body, with the part of the budget it takes.
-pub struct Held {
+pub struct Held<'a> {
     /// The bytes as they came.
     pub bytes: Bytes,
     /// What it takes of the budget.
-    pub share: Share,
+    pub share: Share<'a>,
 }
 
 /// Reads a body whole.
@@ -113,7 +113,12 @@ pub struct Held {
 /// # Errors
 /// [`Code::UnsupportedEncoding`], [`Code::BodyTooLarge`], [`Code::ProviderBusy`] past the budget, and
 /// [`Code::InvalidBody`] where the caller breaks off, or takes longer than 30 s and a second for each 16 KiB.
-pub async fn read(gateway: &Gateway, key: &Arc<CachedKey>, head: &Parts, mut incoming: Incoming) -> Result<Held> {
+pub async fn read<'a>(
+    gateway: &'a Gateway,
+    key: &'a CachedKey,
+    head: &Parts,
+    mut incoming: Incoming,
+) -> Result<Held<'a>> {
     if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {

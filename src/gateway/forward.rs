@@ -28,7 +28,7 @@ const STREAMED: [&[u8]; 3] = [b"text/event-stream", b"application/x-ndjson", b"a
 /// A call about to be sent.
 pub struct Forward<'a> {
     /// The core it runs on.
-    pub gateway: &'a Gateway,
+    pub gateway: &'a Arc<Gateway>,
     /// The agent key.
     pub key: &'a Arc<CachedKey>,
     /// Where it goes.
@@ -36,7 +36,7 @@ pub struct Forward<'a> {
     /// What the caller sent.
     pub head: Parts,
     /// Its body.
-    pub held: Held,
+    pub held: Held<'a>,
     /// What it opens a WebSocket with, where it does.
     pub socket: Option<Handshake>,
 }
@@ -50,7 +50,9 @@ impl Forward<'_> {
     pub async fn send(mut self) -> Result<Response<GatewayBody>> {
         let mut settlement = Settlement::new(self.gateway, self.key, &self.plan);
         let provider = Arc::clone(&self.plan.provider);
-        settlement.hold(provider.traffic.enter(provider.max_calls).ok_or_else(|| busy(&provider.name))?);
+        if !settlement.enter() {
+            return Err(busy(&provider.name));
+        }
         let body = self.plan.body.take().map_or_else(|| self.held.bytes.clone(), Bytes::from);
         let keys = self.plan.keys.take();
         let core = &self.gateway.core;
@@ -137,7 +139,7 @@ impl Forward<'_> {
         let coding = Coding::of(&headers);
         settlement.answered(reply.status, form, coding);
         let rewrites = streams && coding == Coding::Plain;
-        let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, self.key, rewrites)));
+        let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, rewrites)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response
@@ -152,7 +154,7 @@ impl Forward<'_> {
     ) -> Response<GatewayBody> {
         settlement.answered(StatusCode::SWITCHING_PROTOCOLS, Form::Socket, Coding::Plain);
         socket::opened(&mut headers, &socket);
-        let Gateway { open, stop, .. } = self.gateway;
+        let Gateway { open, stop, .. } = &**self.gateway;
         open.spawn(socket::join(handshake, socket, settlement, Arc::clone(self.key), stop.clone()));
         let mut response = Response::new(GatewayBody::Full(None));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -161,12 +163,12 @@ impl Forward<'_> {
     }
 
     fn form(&self, headers: &HeaderMap) -> Form {
-        let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
-        match kind.as_deref() {
-            Some(kind) if STREAMED.iter().any(|streamed| kind.starts_with(streamed)) => {
+        let is = |kind: &[u8], start: &[u8]| kind.get(..start.len()).is_some_and(|is| is.eq_ignore_ascii_case(start));
+        match headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
+            Some(kind) if STREAMED.iter().any(|streamed| is(kind, streamed)) => {
                 Form::Events { drop_usage_chunk: self.plan.drop_usage_chunk }
             }
-            Some(kind) if !kind.windows(4).any(|part| part == b"json") => Form::Other,
+            Some(kind) if !kind.windows(4).any(|part| part.eq_ignore_ascii_case(b"json")) => Form::Other,
             _ => Form::Json,
         }
     }

@@ -50,7 +50,7 @@ impl Line {
     /// Notes whose answer goes out on it from now on.
     pub fn answers(&self, body: &GatewayBody) {
         let key = match body {
-            GatewayBody::Relay(relay) => Some(Arc::clone(relay.key())),
+            GatewayBody::Relay(relay) => relay.key().map(Arc::clone),
             GatewayBody::Full(_) | GatewayBody::Page(_) => None,
         };
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;

@@ -9,12 +9,16 @@ use store::usage::Counts;
 
 use super::{
     Gateway,
-    body::{Budget, Kept},
+    body::Kept,
     forward::is_error,
     gunzip::{Coding, Gunzip},
     route::Plan,
 };
-use crate::domain::{Core, catalog::OpenKey, key_cache::CachedKey, meter::Tally, provider_limits::Slot};
+use crate::domain::{
+    catalog::{OpenKey, ProviderEntry},
+    key_cache::CachedKey,
+    meter::Tally,
+};
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
 pub const MAX_KEPT: usize = 8 * 1024 * 1024;
@@ -23,17 +27,21 @@ pub const MAX_KEPT: usize = 8 * 1024 * 1024;
 pub const UNCOUNTED: usize = 64 * 1024;
 
 /// A call that is still to be counted. Dropped before its end, it is counted as an error.
+///
+/// What it counts under it shares with whoever knows it: one count of references a call for each, and no copy of names.
 pub struct Settlement {
-    core: Arc<Core>,
-    budget: Arc<Budget>,
-    cpu: usize,
-    tally: Option<Tally>,
+    gateway: Arc<Gateway>,
+    key: Arc<CachedKey>,
+    provider: Arc<ProviderEntry>,
+    model_name: Arc<str>,
+    general_key: Option<Arc<OpenKey>>,
+    is_counted: bool,
     status: Option<StatusCode>,
     is_known_model: bool,
     wire: WireFormat,
     seen: Seen,
-    /// The call's place among those its provider gets at once.
-    slot: Option<Slot>,
+    /// Whether the call has a place among those its provider gets at once.
+    has_place: bool,
 }
 
 /// What an answer is made of.
@@ -69,42 +77,41 @@ enum Seen {
 
 impl Settlement {
     /// Begins, before the call is sent.
-    pub fn new(gateway: &Gateway, key: &CachedKey, plan: &Plan) -> Settlement {
-        let tally = Tally {
-            agent_key_id: Arc::clone(&key.id),
-            member_id: Arc::clone(&key.member_id),
-            provider_id: Arc::clone(&plan.provider.id),
-            model_name: Arc::clone(&plan.model_name),
-            general_key_id: "".into(),
-        };
+    pub fn new(gateway: &Arc<Gateway>, key: &Arc<CachedKey>, plan: &Plan) -> Settlement {
         Settlement {
-            core: Arc::clone(&gateway.core),
-            budget: Arc::clone(&gateway.budget),
-            cpu: gateway.cpu,
-            tally: Some(tally),
+            gateway: Arc::clone(gateway),
+            key: Arc::clone(key),
+            provider: Arc::clone(&plan.provider),
+            model_name: Arc::clone(&plan.model_name),
+            general_key: None,
+            is_counted: false,
             status: None,
             is_known_model: plan.is_known_model,
             wire: plan.wire,
             seen: Seen::Nothing,
-            slot: None,
+            has_place: false,
         }
     }
 
     /// The time, in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
-        self.core.clock.now_ms()
+        self.gateway.core.clock.now_ms()
     }
 
-    /// Keeps the call's place at its provider until it is counted.
-    pub fn hold(&mut self, slot: Slot) {
-        self.slot = Some(slot);
+    /// The agent key the call is counted under.
+    pub fn key(&self) -> &Arc<CachedKey> {
+        &self.key
+    }
+
+    /// Takes the call's place among those its provider gets at once, until it is counted; false where there is none.
+    pub fn enter(&mut self) -> bool {
+        self.has_place = self.provider.traffic.enter(self.provider.max_calls);
+        self.has_place
     }
 
     /// Notes which general key the call goes out with.
-    pub fn with_key(&mut self, key: &OpenKey) {
-        if let Some(tally) = &mut self.tally {
-            tally.general_key_id = Arc::clone(&key.used.id);
-        }
+    pub fn with_key(&mut self, key: &Arc<OpenKey>) {
+        self.general_key = Some(Arc::clone(key));
     }
 
     /// Takes in the answer's head.
@@ -118,7 +125,7 @@ impl Settlement {
                 Seen::Events { reader, out: Vec::new() }
             }
             (Form::Socket, _) => Seen::Socket(Box::default()),
-            (Form::Json, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::json(self.wire, &self.budget))),
+            (Form::Json, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::json(self.wire, &self.gateway.budget))),
             (Form::Events { .. }, Coding::Gzip) => Seen::Compressed(Box::new(Gunzip::events(self.wire))),
             (_, Coding::Other) => Seen::Unreadable { passed: false },
         };
@@ -127,11 +134,11 @@ impl Settlement {
     /// Counts a call that Keyward refused itself, after its key was found good.
     pub fn refused(gateway: &Gateway, key: &CachedKey) {
         let tally = Tally {
-            agent_key_id: Arc::clone(&key.id),
-            member_id: Arc::clone(&key.member_id),
-            provider_id: "".into(),
-            model_name: "".into(),
-            general_key_id: "".into(),
+            agent_key_id: &key.id,
+            member_id: &key.member_id,
+            provider_id: "",
+            model_name: "",
+            general_key_id: "",
         };
         let counts = Counts { requests: 1, errors: 1, ..Counts::default() };
         gateway.core.meter.count(gateway.cpu, gateway.core.clock.now_ms(), tally, counts);
@@ -145,7 +152,7 @@ impl Settlement {
                 *bytes += data.len();
                 // The small ones need no account; a large one that finds no place is not kept.
                 if *bytes > UNCOUNTED && *bytes <= MAX_KEPT {
-                    match self.budget.take(data.len()) {
+                    match self.gateway.budget.take(data.len()) {
                         Some(part) => kept.push(part),
                         None => *bytes = MAX_KEPT + 1,
                     }
@@ -221,11 +228,18 @@ impl Settlement {
     }
 
     fn settle(&mut self, failed: bool, usage: Usage) {
-        let Some(mut tally) = self.tally.take() else { return };
-        if !self.is_known_model && self.status.is_none_or(is_error) {
-            // Nobody vouches for such a name, so it is not kept.
-            tally.model_name = "".into();
+        if std::mem::replace(&mut self.is_counted, true) {
+            return;
         }
+        // Nobody vouches for a name that met with an error, so it is not kept.
+        let is_vouched_for = self.is_known_model || !self.status.is_none_or(is_error);
+        let tally = Tally {
+            agent_key_id: &self.key.id,
+            member_id: &self.key.member_id,
+            provider_id: &self.provider.id,
+            model_name: if is_vouched_for { &self.model_name } else { "" },
+            general_key_id: self.general_key.as_ref().map_or("", |key| &key.used.id),
+        };
         let tokens = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let counts = Counts {
             requests: 1,
@@ -234,17 +248,21 @@ impl Settlement {
             output_tokens: tokens(usage.output_tokens),
             estimated: i64::from(usage.estimated),
         };
-        self.core.meter.count(self.cpu, self.core.clock.now_ms(), tally, counts);
+        let Gateway { core, cpu, .. } = &*self.gateway;
+        core.meter.count(*cpu, core.clock.now_ms(), tally, counts);
     }
 }
 
 impl Drop for Settlement {
     /// There was no answer, it broke off, or its caller left: what passed is counted, as an error.
     fn drop(&mut self) {
-        if self.tally.is_some() {
+        if !self.is_counted {
             let usage = self.usage();
             let passed = self.status.is_some_and(|status| !is_error(status));
             self.settle(true, Usage { estimated: usage.estimated || passed, ..usage });
+        }
+        if self.has_place {
+            self.provider.traffic.leave();
         }
     }
 }

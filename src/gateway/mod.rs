@@ -44,7 +44,6 @@ use crate::{
 const EXPIRY_NOTICE: i64 = 14 * DAY_MS;
 
 /// What a core of the gateway works with.
-#[derive(Clone)]
 pub struct Gateway {
     /// The rules and their memory.
     pub core: Arc<Core>,
@@ -64,7 +63,7 @@ pub struct Gateway {
 
 /// Answers one call.
 pub async fn handle(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     claim: Claim,
     request: Request<Incoming>,
     request_id: &str,
@@ -96,7 +95,7 @@ pub async fn handle(
 
 /// Everything before a provider is involved.
 async fn prepare<'a>(
-    gateway: &'a Gateway,
+    gateway: &'a Arc<Gateway>,
     claim: Claim,
     mut request: Request<Incoming>,
     key: &'a Arc<CachedKey>,

@@ -48,7 +48,6 @@ pub struct Relay {
     settlement: Option<Settlement>,
     /// Made when the answer is first waited for, so that one which comes at once costs nothing.
     end: Option<End>,
-    key: Arc<CachedKey>,
     rewrites: bool,
     /// The HTTP/2 stream it goes out on.
     line: Option<Arc<Line>>,
@@ -82,13 +81,13 @@ impl End {
 
 impl Relay {
     /// Begins to relay; what is still on its way ends with the key.
-    pub fn new(reply: ReplyBody, settlement: Settlement, key: &Arc<CachedKey>, rewrites: bool) -> Relay {
-        Relay { reply, settlement: Some(settlement), end: None, key: Arc::clone(key), rewrites, line: None }
+    pub fn new(reply: ReplyBody, settlement: Settlement, rewrites: bool) -> Relay {
+        Relay { reply, settlement: Some(settlement), end: None, rewrites, line: None }
     }
 
-    /// Whose answer it is.
-    pub(super) fn key(&self) -> &Arc<CachedKey> {
-        &self.key
+    /// Whose answer it is; `None` once it has come whole.
+    pub(super) fn key(&self) -> Option<&Arc<CachedKey>> {
+        self.settlement.as_ref().map(Settlement::key)
     }
 
     /// Tells this line from now on what it hands over.
@@ -106,10 +105,10 @@ impl Relay {
             }
             match Pin::new(&mut self.reply).poll_frame(cx) {
                 Poll::Pending if self.end.is_some() => return Poll::Pending,
-                Poll::Pending => {
-                    let now = self.settlement.as_ref().map_or(0, Settlement::now_ms);
-                    self.end = Some(End::of(&self.key, now, DAY_MS));
-                }
+                Poll::Pending => match &self.settlement {
+                    Some(settlement) => self.end = Some(End::of(settlement.key(), settlement.now_ms(), DAY_MS)),
+                    None => return Poll::Pending,
+                },
                 Poll::Ready(Some(Err(error))) => {
                     self.settlement = None;
                     return Poll::Ready(Some(Err(error)));

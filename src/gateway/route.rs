@@ -137,7 +137,7 @@ impl Plan {
 /// # Errors
 /// [`Code::InvalidBody`], [`Code::ModelNotFound`], [`Code::RouteNotAllowed`], [`Code::UnsupportedWireFormat`],
 /// [`Code::NoGeneralKey`], [`Code::StorageUnavailable`] and their like.
-pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<Plan> {
+pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     match claim {
         Claim::OpenAi => openai(core, head, held),
         Claim::Anthropic => anthropic(core, head, held),
@@ -149,7 +149,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held) -> Result<P
     }
 }
 
-fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn openai(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let path = &head.uri.path()["/v1/".len()..];
     if head.method == Method::POST && !path.starts_with('/') && llm::form_route(path) {
         return openai_form(core, head, held, path);
@@ -180,7 +180,7 @@ fn openai(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
 }
 
 /// A call with files, whose `model` is a field of the form.
-fn openai_form(core: &Core, head: &Parts, held: &Held, path: &str) -> Result<Plan> {
+fn openai_form(core: &Core, head: &Parts, held: &Held<'_>, path: &str) -> Result<Plan> {
     let form = form(head, held)?;
     let route = core.catalog().resolve(form.model)?;
     let kind = route.provider.kind;
@@ -194,7 +194,7 @@ fn openai_form(core: &Core, head: &Parts, held: &Held, path: &str) -> Result<Pla
     })
 }
 
-fn form<'a>(head: &Parts, held: &'a Held) -> Result<llm::Form<'a>> {
+fn form<'a>(head: &Parts, held: &'a Held<'_>) -> Result<llm::Form<'a>> {
     let refused = |error: llm::FormError| Error::new(Code::InvalidBody, error.to_string());
     let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
     let boundary = match (types.next(), types.next()) {
@@ -204,7 +204,7 @@ fn form<'a>(head: &Parts, held: &'a Held) -> Result<llm::Form<'a>> {
     llm::scan_form(&held.bytes, boundary).map_err(refused)
 }
 
-fn anthropic(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn anthropic(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let body = scan(&held.bytes)?;
     let route = core.catalog().resolve(named(&body)?)?;
     speaks(&route, WireFormat::Anthropic)?;
@@ -218,7 +218,7 @@ fn anthropic(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
-fn gemini(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn gemini(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let malformed = || Error::new(Code::RouteNotAllowed, "a Gemini call has the form /v1beta/models/MODEL:METHOD");
     let (version, call) = head.uri.path()[1..].split_once("/models/").ok_or_else(malformed)?;
     // Model names may hold colons themselves, so the method is what stands behind the last one.
@@ -239,7 +239,7 @@ fn gemini(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
-fn azure(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn azure(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let rest = &head.uri.path()["/openai/deployments/".len()..];
     let (model, operation) = rest
         .split_once('/')
@@ -264,7 +264,7 @@ fn azure(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
-fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let rest = &head.uri.path()["/providers/".len()..];
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let provider = core.catalog().provider(&decoded(name)?)?;
@@ -295,7 +295,7 @@ fn provider(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
     })
 }
 
-fn realtime(core: &Core, head: &Parts, held: &Held) -> Result<Plan> {
+fn realtime(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     if !held.bytes.is_empty() {
         return Err(Error::new(Code::InvalidBody, "what opens a WebSocket has no body"));
     }
@@ -416,7 +416,7 @@ fn scan(bytes: &[u8]) -> Result<llm::Body<'_>> {
 
 /// The body of a call to `path` that carries JSON. Forms, on the routes that take them, and calls without a body are
 /// passed as they are.
-fn json_body<'a>(head: &Parts, held: &'a Held, path: &str) -> Result<Option<llm::Body<'a>>> {
+fn json_body<'a>(head: &Parts, held: &'a Held<'_>, path: &str) -> Result<Option<llm::Body<'a>>> {
     if held.bytes.is_empty() || (llm::form_route(path) && is_form(head)) {
         Ok(None)
     } else {

@@ -1,10 +1,10 @@
 //! Verification: tells nginx, Traefik, Caddy, Envoy or an agent's own server whether an agent key is good, and whose
 //! it is.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
@@ -15,6 +15,11 @@ use crate::{
 
 /// What is percent-encoded in a header's value: everything that is not printable ASCII, and `%` itself.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%').add(b',').add(b';');
+
+// Made when Keyward is built, so that no answer looks them up.
+const KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
+const KEY_NAME: HeaderName = HeaderName::from_static("x-keyward-key-name");
+const CREATED_BY: HeaderName = HeaderName::from_static("x-keyward-created-by");
 
 /// Whether this path asks for a verification. Its query is ignored.
 pub fn claims(path: &str) -> bool {
@@ -37,14 +42,10 @@ pub async fn handle(core: &Arc<Core>, headers: &HeaderMap, request_id: &str) -> 
 
 fn good(key: &CachedKey) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
-    let told = [
-        ("x-keyward-key-id", &*key.id),
-        ("x-keyward-key-name", key.name.as_str()),
-        ("x-keyward-created-by", key.created_by.as_str()),
-    ];
+    let told = [(KEY_ID, &*key.id), (KEY_NAME, key.name.as_str()), (CREATED_BY, key.created_by.as_str())];
     for (name, value) in told {
-        let encoded = utf8_percent_encode(value, ENCODED).to_string();
-        let value = HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""));
+        let encoded = Cow::from(utf8_percent_encode(value, ENCODED));
+        let value = HeaderValue::from_str(&encoded).unwrap_or(HeaderValue::from_static(""));
         response.headers_mut().insert(name, value);
     }
     response

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// What one cell of the roll-up counts; the key of a [`Counts`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
     /// The start of the hour, in milliseconds since 1970.
     pub hour: i64,

@@ -1,5 +1,7 @@
 //! The head of a request, written down once as it goes out.
 
+use std::io::Write;
+
 use http::{HeaderName, HeaderValue, Method};
 
 /// The head of a request without Host, credential and framing, which are put in when it is sent.
@@ -47,18 +49,26 @@ impl RequestHead {
         std::str::from_utf8(&self.bytes).expect("what was written")
     }
 
-    /// The head as it goes out, up to the credential's value where there is one, else to the end of its last line.
-    pub(crate) fn finished(&self, authority: &str, length: usize, credential: Option<&str>) -> Vec<u8> {
-        let mut head = RequestHead { bytes: self.bytes.clone(), method: self.method.clone() };
-        head.line("host", authority.as_bytes());
+    /// Adds what comes last: host, length, and the credential's name where there is one, whose value follows.
+    pub(crate) fn finish(&mut self, authority: &str, length: usize, credential: Option<&str>) {
+        self.line("host", authority.as_bytes());
         if length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
-            head.line("content-length", length.to_string().as_bytes());
+            // A number has 20 digits at most.
+            let mut digits = [0_u8; 20];
+            let mut rest = &mut digits[..];
+            let room = rest.len();
+            let written = write!(rest, "{length}").map_or(0, |()| room - rest.len());
+            self.line("content-length", &digits[..written]);
         }
         if let Some(name) = credential {
-            head.bytes.extend_from_slice(name.as_bytes());
-            head.bytes.extend_from_slice(b": ");
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(b": ");
         }
-        head.bytes
+    }
+
+    /// The head as it goes out, up to the credential's value where there is one, else to the end of its last line.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     fn line(&mut self, name: &str, value: &[u8]) {
@@ -78,7 +88,9 @@ mod tests {
         let mut head = RequestHead::new(&Method::POST, "/v1/chat?a=b").expect("a path");
         head.header(&HeaderName::from_static("x-a"), &HeaderValue::from_static("b"));
         let text = |head: &RequestHead, length, credential| {
-            String::from_utf8(head.finished("api.example", length, credential)).expect("ASCII")
+            let mut head = RequestHead { bytes: head.bytes.clone(), method: head.method.clone() };
+            head.finish("api.example", length, credential);
+            String::from_utf8(head.bytes).expect("ASCII")
         };
         let common = "POST /v1/chat?a=b HTTP/1.1\r\nx-a: b\r\nhost: api.example\r\n";
         assert_eq!(text(&head, 0, None), format!("{common}content-length: 0\r\n"));
