@@ -207,7 +207,14 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
         },
     ));
     let state_dir = config.storage.state_dir.clone();
-    let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
+    let parts = CoreParts {
+        store,
+        egress,
+        state_dir,
+        agent_key_max_days: config.agent_key_max_days,
+        require_second_factor: config.require_second_factor,
+        cores,
+    };
     Ok(Arc::new(Core::new(parts)))
 }
 

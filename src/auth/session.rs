@@ -5,15 +5,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use crate::{
     config::WebConfig,
     domain::{
-        Core,
+        Core, second_step,
         sessions::{self, Caller, MAX_AGE_MS, SignedIn},
     },
     error::{Code, Error, Result},
 };
-
-/// Browsers keep a cookie of this name to https and to this very host; over plain http they would drop it.
-const SECURE_NAME: &str = "__Host-keyward";
-const PLAIN_NAME: &str = "keyward";
 
 /// Who is signed in, if anybody is.
 ///
@@ -26,23 +22,80 @@ pub async fn session(core: &Core, web: &WebConfig, headers: &HeaderMap, caller: 
     }
 }
 
-/// The session's token, as the browser sent it. Two cookies of the name are none: somebody put one there.
+/// The session's token, as the browser sent it.
 pub fn session_token<'h>(web: &WebConfig, headers: &'h HeaderMap) -> Option<&'h str> {
-    let name = cookie_name(web);
-    let mut tokens = headers
+    cookie_value(web, headers, Cookie::Session)
+}
+
+/// The `Set-Cookie` that starts a session.
+pub fn start_cookie(web: &WebConfig, token: &str) -> String {
+    set_cookie(web, Cookie::Session, token)
+}
+
+/// The `Set-Cookie` that ends one.
+pub fn end_cookie(web: &WebConfig) -> String {
+    unset_cookie(web, Cookie::Session)
+}
+
+/// A cookie of the console's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// Of a session.
+    Session,
+    /// Of a sign-in that waits for its code.
+    SecondStep,
+}
+
+impl Cookie {
+    /// Browsers keep a cookie of the first name to https and to this very host; over plain http they would drop it.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Cookie::Session => ("__Host-keyward", "keyward"),
+            Cookie::SecondStep => ("__Host-keyward-code", "keyward-code"),
+        }
+    }
+
+    fn max_age_seconds(self) -> i64 {
+        match self {
+            Cookie::Session => MAX_AGE_MS / 1000,
+            Cookie::SecondStep => second_step::MAX_AGE_MS / 1000,
+        }
+    }
+
+    fn name(self, web: &WebConfig) -> &'static str {
+        let (secure, plain) = self.names();
+        if is_https(web) { secure } else { plain }
+    }
+}
+
+/// What the browser sent in a cookie. Two of the name are none: somebody put one there.
+pub fn cookie_value<'h>(web: &WebConfig, headers: &'h HeaderMap, cookie: Cookie) -> Option<&'h str> {
+    let name = cookie.name(web);
+    let mut values = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(given, _)| *given == name)
-        .map(|(_, token)| token);
-    tokens.next().filter(|_| tokens.next().is_none())
+        .map(|(_, value)| value);
+    values.next().filter(|_| values.next().is_none())
 }
 
-/// The `Set-Cookie` that starts a session.
-pub fn start_cookie(web: &WebConfig, token: &str) -> String {
-    cookie(web, token, MAX_AGE_MS / 1000)
+/// The `Set-Cookie` that sets a cookie.
+pub fn set_cookie(web: &WebConfig, cookie: Cookie, value: &str) -> String {
+    text(web, cookie, value, cookie.max_age_seconds())
+}
+
+/// The `Set-Cookie` that takes it away.
+pub fn unset_cookie(web: &WebConfig, cookie: Cookie) -> String {
+    text(web, cookie, "", 0)
+}
+
+fn text(web: &WebConfig, cookie: Cookie, value: &str, max_age_seconds: i64) -> String {
+    let secure = if is_https(web) { "; Secure" } else { "" };
+    let name = cookie.name(web);
+    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age_seconds}{secure}")
 }
 
 /// Keeps cookies that are about to be set to https, where they leave by it although the public URL says otherwise.
@@ -56,21 +109,6 @@ pub fn keep_to_https(headers: &mut HeaderMap) {
             }
         }
     }
-}
-
-/// The `Set-Cookie` that ends one.
-pub fn end_cookie(web: &WebConfig) -> String {
-    cookie(web, "", 0)
-}
-
-fn cookie(web: &WebConfig, token: &str, max_age_seconds: i64) -> String {
-    let secure = if is_https(web) { "; Secure" } else { "" };
-    let name = cookie_name(web);
-    format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age_seconds}{secure}")
-}
-
-fn cookie_name(web: &WebConfig) -> &'static str {
-    if is_https(web) { SECURE_NAME } else { PLAIN_NAME }
 }
 
 fn is_https(web: &WebConfig) -> bool {

@@ -25,6 +25,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The longest life of an agent key, in days; also the default.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
 }
@@ -219,6 +221,7 @@ impl Config {
                     .filter(|days| (1..=3650).contains(days))
                     .ok_or_else(|| "a number of days from 1 to 3650".to_owned())
             })?,
+            require_second_factor: source.parsed("require_second_factor", "false", parse_bool)?,
             web: WebConfig {
                 listen,
                 public_url,

@@ -49,6 +49,9 @@ pub struct Flags {
     /// Longest life of an agent key in days [default: 90]
     #[arg(long, global = true, value_name = "DAYS")]
     pub agent_key_max_days: Option<String>,
+    /// Let members do nothing until they have a second factor [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub require_second_factor: Option<String>,
     /// Further host names that the console answers to, separated by commas
     #[arg(long, global = true, value_name = "HOSTS")]
     pub allowed_hosts: Option<String>,
@@ -70,7 +73,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "listen",
     "data_dir",
     "database_url",
@@ -85,6 +88,7 @@ const NAMES: [&str; 20] = [
     "trusted_proxies",
     "allow_private_upstreams",
     "agent_key_max_days",
+    "require_second_factor",
     "allowed_hosts",
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",
@@ -146,6 +150,7 @@ impl Source {
             ("trusted_proxies", &flags.trusted_proxies),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
+            ("require_second_factor", &flags.require_second_factor),
             ("allowed_hosts", &flags.allowed_hosts),
             ("upstream_head_timeout_seconds", &flags.upstream_head_timeout_seconds),
             ("upstream_idle_timeout_seconds", &flags.upstream_idle_timeout_seconds),

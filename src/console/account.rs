@@ -15,13 +15,14 @@ use super::{
     forms::{Form, Refused},
     list::{ListParams, Params},
     members::role_words,
+    moment::Moment,
     page,
     session::Session,
     setup::password_min,
     shell::{Flash, Nav, Shell},
 };
 use crate::{
-    domain::{new_password, roster},
+    domain::{new_password, roster, second_factor},
     request::From,
 };
 
@@ -37,6 +38,8 @@ pub struct AccountPage {
     pub email: String,
     /// Their role, in words.
     pub role: String,
+    /// Their second factor, if they have one.
+    pub second_factor: Option<Factor>,
     /// Why the old password was refused.
     pub old_error: Option<String>,
     /// Why the new one was refused.
@@ -45,6 +48,15 @@ pub struct AccountPage {
     pub password_min: u32,
     /// What is wrong with the whole.
     pub error: Option<String>,
+}
+
+/// A second factor that is on.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    /// Since when.
+    pub since: Moment,
+    /// Recovery codes that are left.
+    pub codes_left: usize,
 }
 
 /// What was typed.
@@ -58,7 +70,7 @@ pub struct Fields {
 /// `GET /settings/account`
 pub async fn form(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
     let member = roster::get(&state.core, &session.actor().member_id).await?;
-    show(session.shell(Nav::Settings).saying(&params.done), member, Refused::nothing())
+    show(&state, session.shell(Nav::Settings).saying(&params.done), member, Refused::nothing()).await
 }
 
 /// `POST /settings/account`
@@ -78,17 +90,21 @@ pub async fn save(
         Err(error) => {
             let refused = Refused::by(&session, error)?;
             let member = roster::get(&state.core, &session.actor().member_id).await?;
-            show(session.shell(Nav::Settings), member, refused)
+            show(&state, session.shell(Nav::Settings), member, refused).await
         }
     }
 }
 
-fn show(shell: Shell, member: Member, mut refused: Refused) -> Answer {
+async fn show(state: &State, shell: Shell, member: Member, mut refused: Refused) -> Answer {
+    let now = state.core.clock.now_ms();
+    let factor = second_factor::standing(&state.core, &member).await?;
     let shown = AccountPage {
         shell,
         name: member.name,
         email: member.email,
         role: role_words(&member.role),
+        second_factor: factor
+            .map(|factor| Factor { since: Moment::new(factor.since, now), codes_left: factor.codes_left }),
         old_error: refused.take("old_password"),
         new_error: refused.take("password"),
         password_min: password_min(),

@@ -113,4 +113,6 @@ flashes! {
     TokenSaved = "token-saved",
     TokenDeleted = "token-deleted",
     PasswordChanged = "password-changed",
+    SecondFactorOff = "second-factor-off",
+    SecondFactorRemoved = "second-factor-removed",
 }

@@ -14,12 +14,12 @@ use super::{
     assets::ASSET_VERSION,
     failure::Failure,
     forms::Form,
-    list::Params,
+    list::{Params, href},
     page,
     session::{HOME, is_path_of_ours},
 };
 use crate::{
-    auth,
+    auth::{self, Cookie},
     domain::{
         first_run,
         sessions::{self, SignIn},
@@ -51,6 +51,8 @@ pub enum SignInNotice {
     SessionEnded,
     /// Signed out.
     SignedOut,
+    /// The second step took too long, or too many codes were tried.
+    StartAgain,
     /// The database is away: nothing is known about the password.
     Unavailable,
 }
@@ -85,11 +87,11 @@ pub async fn form(
     if first_run::is_open(&state.core).await? {
         return Ok(Redirect::to("/setup").into_response());
     }
-    let notice = if params.done == "signed-out" {
-        Some(SignInNotice::SignedOut)
-    } else {
+    let notice = match params.done.as_str() {
+        "signed-out" => Some(SignInNotice::SignedOut),
+        "start-again" => Some(SignInNotice::StartAgain),
         // A browser that still sends a token had a session.
-        auth::session_token(&state.web, &headers).map(|_| SignInNotice::SessionEnded)
+        _ => auth::session_token(&state.web, &headers).map(|_| SignInNotice::SessionEnded),
     };
     let next = Some(params.next).filter(|next| is_path_of_ours(next)).unwrap_or_default();
     page(StatusCode::OK, &SignInPage { email: String::new(), next, notice })
@@ -102,6 +104,12 @@ pub async fn sign_in(AxumState(state): AxumState<State>, From(caller): From, for
         Ok(SignIn::Done(token)) => {
             let cookie = auth::start_cookie(&state.web, &token);
             let to = Redirect::to(or_home(&next));
+            return Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), to).into_response());
+        }
+        Ok(SignIn::Code(token)) => {
+            let cookie = auth::set_cookie(&state.web, Cookie::SecondStep, &token);
+            let next = Some(next.as_str()).filter(|next| is_path_of_ours(next)).unwrap_or_default();
+            let to = Redirect::to(&href("/sign-in/code", &[("next", next)]));
             return Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), to).into_response());
         }
         Ok(SignIn::Refused) => (StatusCode::UNAUTHORIZED, SignInNotice::Refused),
@@ -132,6 +140,7 @@ pub async fn sign_out(AxumState(state): AxumState<State>, From(caller): From, he
     Ok(response)
 }
 
-fn or_home(next: &str) -> &str {
+/// The path to go on to after signing in.
+pub fn or_home(next: &str) -> &str {
     if is_path_of_ours(next) { next } else { HOME }
 }

@@ -68,6 +68,7 @@ pub async fn create(
         email,
         role: role.as_str().to_owned(),
         password_hash: String::new(),
+        second_factor: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,

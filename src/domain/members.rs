@@ -45,6 +45,7 @@ pub async fn create_first(
         email,
         role: String::from("owner"),
         password_hash,
+        second_factor: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,

@@ -13,6 +13,7 @@ pub mod audit_export;
 pub mod catalog;
 mod change;
 pub mod clock;
+pub mod enrolment;
 pub mod first_run;
 pub mod first_steps;
 pub mod general_keys;
@@ -46,6 +47,8 @@ pub mod roles;
 pub mod roster;
 pub mod scopes;
 pub mod scrubber;
+pub mod second_factor;
+pub mod second_step;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
@@ -82,6 +85,8 @@ pub struct Core {
     pub pool: Arc<Pool>,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
     /// Bounds how many unknown agent keys are looked up at once.
     pub look_ups: tokio::sync::Semaphore,
     /// Agent keys that were used lately.
@@ -120,6 +125,8 @@ pub struct CoreParts {
     pub state_dir: PathBuf,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
     /// How many cores meter calls.
     pub cores: usize,
 }
@@ -135,6 +142,7 @@ impl Core {
             egress: parts.egress,
             pool: Arc::new(Pool::default()),
             agent_key_max_days: parts.agent_key_max_days,
+            require_second_factor: parts.require_second_factor,
             look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
             meter: Meter::new(parts.cores),

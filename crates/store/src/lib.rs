@@ -26,9 +26,11 @@ pub mod master_key;
 pub mod member_keys;
 pub mod members;
 pub mod models;
+pub mod pending_sign_ins;
 pub mod providers;
 pub mod restore;
 pub mod scrub;
+pub mod second_factors;
 pub mod sessions;
 pub mod usage;
 

@@ -5,6 +5,7 @@
 mod agent;
 mod answer;
 mod api;
+mod authenticator;
 mod database;
 mod home;
 mod people;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use agent::{Agent, http};
 pub use answer::{Answer, Transcript};
 pub use api::Api;
+pub use authenticator::{Authenticator, SECOND_FACTOR, recovery_codes_of, sealed_of};
 pub use database::{Cell, Database};
 pub use home::{Home, Start};
 pub use people::{Person, token_of};

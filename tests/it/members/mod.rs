@@ -4,3 +4,4 @@ mod edit;
 mod invite;
 mod password;
 mod remove;
+mod second_factor;
