@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use crate::{
     config::WebConfig,
     domain::{
-        Core, second_step,
+        Core, issuer_round_trip, second_step,
         sessions::{self, Caller, MAX_AGE_MS, SignedIn},
     },
     error::{Code, Error, Result},
@@ -44,6 +44,8 @@ pub enum Cookie {
     Session,
     /// Of a sign-in that waits for its code.
     SecondStep,
+    /// Of a way to the issuer and back.
+    RoundTrip,
 }
 
 impl Cookie {
@@ -52,6 +54,7 @@ impl Cookie {
         match self {
             Cookie::Session => ("__Host-keyward", "keyward"),
             Cookie::SecondStep => ("__Host-keyward-code", "keyward-code"),
+            Cookie::RoundTrip => ("__Host-keyward-oidc", "keyward-oidc"),
         }
     }
 
@@ -59,6 +62,16 @@ impl Cookie {
         match self {
             Cookie::Session => MAX_AGE_MS / 1000,
             Cookie::SecondStep => second_step::MAX_AGE_MS / 1000,
+            Cookie::RoundTrip => issuer_round_trip::MAX_AGE_MS / 1000,
+        }
+    }
+
+    /// Whether it comes along where another site leads here: only what has to be there when the issuer sends a member
+    /// back, and is worth nothing without what the issuer says.
+    fn same_site(self) -> &'static str {
+        match self {
+            Cookie::Session | Cookie::SecondStep => "Strict",
+            Cookie::RoundTrip => "Lax",
         }
     }
 
@@ -94,8 +107,8 @@ pub fn unset_cookie(web: &WebConfig, cookie: Cookie) -> String {
 
 fn text(web: &WebConfig, cookie: Cookie, value: &str, max_age_seconds: i64) -> String {
     let secure = if is_https(web) { "; Secure" } else { "" };
-    let name = cookie.name(web);
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age_seconds}{secure}")
+    let (name, same_site) = (cookie.name(web), cookie.same_site());
+    format!("{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={max_age_seconds}{secure}")
 }
 
 /// Keeps cookies that are about to be set to https, where they leave by it although the public URL says otherwise.
@@ -212,6 +225,8 @@ mod tests {
                 && start_cookie(&https, "t").contains("; Secure")
         );
         assert!(start_cookie(&http, "t").starts_with("keyward=t; ") && !start_cookie(&http, "t").contains("Secure"));
+        let lax = |cookie| set_cookie(&https, cookie, "t").contains("; SameSite=Lax; ");
+        assert!(lax(Cookie::RoundTrip) && !lax(Cookie::Session) && !lax(Cookie::SecondStep));
         assert_eq!(session_token(&http, &headers(&[("cookie", "a=b; keyward=t")])), Some("t"));
         assert_eq!(session_token(&https, &headers(&[("cookie", "keyward=t")])), None);
         assert_eq!(session_token(&http, &headers(&[("cookie", "keyward=t; keyward=u")])), None);

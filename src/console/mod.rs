@@ -22,6 +22,7 @@ mod failure;
 mod forms;
 mod general_keys;
 mod invitation;
+mod issuer;
 mod list;
 mod members;
 mod moment;
@@ -114,6 +115,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
         .route("/settings/account", get(account::form).post(account::save))
+        .route("/settings/account/identity", post(issuer::change))
         .route("/settings/account/second-factor", get(second_factor::form).post(second_factor::confirm))
         .route("/settings/account/second-factor/change", post(second_factor::change))
         .layer(middleware::from_fn_with_state(state.clone(), session::require));
@@ -123,6 +125,9 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/setup", get(setup::form).post(setup::claim))
         .route("/invitation", get(invitation::form).post(invitation::claim))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-in/oidc", get(issuer::outward))
+        .route("/sign-in/oidc/callback", get(issuer::returned))
+        .route("/invitation/identity", post(issuer::join))
         .route("/sign-in/code", get(sign_in_code::form).post(sign_in_code::take))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/docs", get(docs::page))

@@ -36,6 +36,8 @@ pub struct SignInPage {
     pub email: String,
     /// A path of this console to go to afterwards, checked by the handler; may be empty.
     pub next: String,
+    /// What the issuer is called that one can sign in at, if there is one.
+    pub issuer: Option<String>,
     /// Said above the form.
     pub notice: Option<SignInNotice>,
 }
@@ -94,7 +96,7 @@ pub async fn form(
         _ => auth::session_token(&state.web, &headers).map(|_| SignInNotice::SessionEnded),
     };
     let next = Some(params.next).filter(|next| is_path_of_ours(next)).unwrap_or_default();
-    page(StatusCode::OK, &SignInPage { email: String::new(), next, notice })
+    page(StatusCode::OK, &SignInPage { email: String::new(), next, issuer: issuer_name(&state), notice })
 }
 
 /// `POST /sign-in`
@@ -122,7 +124,7 @@ pub async fn sign_in(AxumState(state): AxumState<State>, From(caller): From, for
         Err(error) => return Err(Failure::from(error)),
     };
     let next = Some(next).filter(|next| is_path_of_ours(next)).unwrap_or_default();
-    let mut shown = page(status, &SignInPage { email, next, notice: Some(notice) })?;
+    let mut shown = page(status, &SignInPage { email, next, issuer: issuer_name(&state), notice: Some(notice) })?;
     if let SignInNotice::Wait(seconds) = notice {
         shown.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -138,6 +140,11 @@ pub async fn sign_out(AxumState(state): AxumState<State>, From(caller): From, he
     let to = Redirect::to("/sign-in?done=signed-out");
     let response: Response = (AppendHeaders([(header::SET_COOKIE, cookie)]), to).into_response();
     Ok(response)
+}
+
+/// What the issuer is called, if there is one.
+pub fn issuer_name(state: &State) -> Option<String> {
+    state.core.issuer.as_ref().map(|issuer| issuer.name().to_owned())
 }
 
 /// The path to go on to after signing in.

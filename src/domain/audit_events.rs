@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 41] = [
+pub const ACTIONS: [&str; 44] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -39,6 +39,9 @@ pub const ACTIONS: [&str; 41] = [
     "member.second_factor_remove",
     "member.recovery_codes",
     "member.recovery_code",
+    "member.identity_link",
+    "member.identity_unlink",
+    "member.role_follow",
     "member.remove",
     "member.sign_in",
     "member.sign_in_refused",

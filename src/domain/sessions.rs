@@ -109,8 +109,8 @@ pub(super) async fn refused(core: &Core, member: Option<Member>, caller: &Caller
 /// Finds the member and checks the password, in the same time whether there is one or not.
 async fn check(core: &Core, email_key: &str, password: Zeroizing<String>) -> Result<(Option<Member>, bool)> {
     let member = store::members::find_by_email(&mut core.store.read().await?, email_key).await?;
-    // Who is invited and has set no password yet is as good as nobody.
-    let hash = member.as_ref().map(|member| member.password_hash.clone()).filter(|hash| !hash.is_empty());
+    // Who is invited and has set no password yet, or joined without one, is as good as nobody.
+    let hash = member.as_ref().map(|member| member.password_hash.clone());
     let good = members::verify(core, hash, password).await?;
     Ok((member, good))
 }
@@ -175,7 +175,9 @@ pub async fn authenticate(core: &Core, token: &str, caller: &Caller) -> Result<O
     if last_used + USE_STEP_MS <= now {
         core.meter.touch(Used::Session, &Arc::new(UseMark::new(session.id.as_str().into())), now);
     }
-    let needs_second_factor = core.require_second_factor && member.second_factor.is_empty();
+    // Who has no password signs in at the issuer, which asks for whatever it asks for.
+    let needs_second_factor =
+        core.require_second_factor && member.second_factor.is_empty() && members::has_password(&member);
     Ok(Some(SignedIn { session_id: session.id, actor: actor_of(&member, caller), needs_second_factor }))
 }
 

@@ -17,6 +17,7 @@ pub mod db;
 mod error;
 pub mod general_keys;
 pub mod idempotency;
+pub mod identities;
 pub mod installation;
 pub mod invitations;
 pub mod links;

@@ -18,7 +18,7 @@ pub struct Member {
     pub email_key: String,
     pub name: String,
     pub role: String,
-    /// Empty while the member is invited and has set no password.
+    /// Empty while the member is invited and has not joined; `!` where they joined without a password.
     pub password_hash: String,
     /// The id of the second factor; empty where there is none.
     pub second_factor: String,
@@ -202,7 +202,7 @@ pub async fn count_listed(
     Ok(count.n)
 }
 
-/// Everybody with a password, by name; damaged rows are left out.
+/// Everybody who has joined, by name; damaged rows are left out.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -262,7 +262,7 @@ pub async fn update(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     }
 }
 
-/// Deletes a member with their sessions, second factor, management tokens and invitation.
+/// Deletes a member with their sessions, second factor, identity, management tokens and invitation.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -270,6 +270,7 @@ pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM sessions WHERE member_id = $1", id)?;
     crate::pending_sign_ins::delete_of(tx, id).await?;
     crate::second_factors::delete_of(tx, id).await?;
+    crate::identities::delete_of(tx, id).await?;
     execute!(tx, "DELETE FROM management_tokens WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM invitations WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM members WHERE id = $1", id)?;

@@ -7,6 +7,7 @@ use crate::{
     authentic::standing,
     db::query,
     general_keys::{GeneralKey, SealedCopy},
+    identities::Identity,
     invitations::Invitation,
     links::Link,
     management_tokens::ManagementToken,
@@ -30,11 +31,12 @@ pub struct Part {
 }
 
 /// Every table whose rows grant or limit authority.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 16] = [
     Member::TABLE,
     Session::TABLE,
     SetupToken::TABLE,
     Invitation::TABLE,
+    Identity::TABLE,
     SecondFactor::TABLE,
     RecoveryCodeRow::TABLE,
     PendingSignIn::TABLE,
@@ -74,6 +76,7 @@ pub async fn part(db: &mut impl Handle, table: &str, after: &str, limit: i64) ->
         Session => "sessions",
         SetupToken => "setup_tokens",
         Invitation => "invitations",
+        Identity => "identities",
         SecondFactor => "second_factors",
         RecoveryCodeRow => "recovery_codes",
         PendingSignIn => "pending_sign_ins",

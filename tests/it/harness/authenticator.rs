@@ -25,6 +25,11 @@ impl Authenticator {
         Self { secret: rest[..32].to_owned(), recovery_codes: Vec::new(), shift_seconds: 0 }
     }
 
+    /// The secret's bytes.
+    pub fn raw_secret(&self) -> Vec<u8> {
+        from_base32(&self.secret)
+    }
+
     /// The same app beside a server that believes it is that much later.
     pub fn seconds_later(&self, seconds: u64) -> Self {
         Self { shift_seconds: seconds, ..self.clone() }

@@ -1,6 +1,7 @@
 //! /members
 
 mod edit;
+mod identity;
 mod invite;
 mod password;
 mod remove;
