@@ -16,11 +16,18 @@ use rustix::fs::{FlockOperation, flock};
 use store::Claim;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
+use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
     control,
-    domain::{Core, CoreParts, first_run, installation, mark, mark_keeper, refusals, scrubber, sessions},
+    domain::{
+        Core, CoreParts, first_run, installation,
+        issuer::{self, Issuer},
+        mark, mark_keeper, refusals,
+        roles::Role,
+        scrubber, sessions,
+    },
     egress::{AddressPolicy, Egress, Patience, Pool},
     forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
@@ -213,9 +220,47 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
             total: None,
         },
     ));
+    let issuer = open_issuer(config, &egress).map_err(StartError)?;
     let state_dir = config.storage.state_dir.clone();
-    let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
+    let parts = CoreParts {
+        store,
+        egress,
+        state_dir,
+        agent_key_max_days: config.agent_key_max_days,
+        require_second_factor: config.require_second_factor,
+        issuer,
+        cores,
+    };
     Ok(Arc::new(Core::new(parts)))
+}
+
+/// The issuer that members can sign in with, if one is set.
+fn open_issuer(config: &Config, egress: &Egress) -> Result<Option<Issuer>, String> {
+    let Some(oidc) = config.oidc.clone() else { return Ok(None) };
+    let role_map = oidc.role_map.into_iter().map(|(group, role)| match Role::parse(&role) {
+        Some(role) => Ok((group, role)),
+        None => {
+            let known: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
+            Err(format!("KEYWARD_OIDC_ROLE_MAP: {role:?} is no role; there are {}", known.join(", ")))
+        }
+    });
+    let settings = issuer::Settings {
+        role_map: role_map.collect::<Result<_, _>>()?,
+        issuer: oidc.issuer,
+        client_id: oidc.client_id,
+        client_secret: oidc.client_secret.map(Zeroizing::new),
+        scopes: oidc.scopes,
+        groups_claim: oidc.groups_claim,
+        name: oidc.name,
+        redirect_url: format!("{}/sign-in/oidc/callback", config.web.console_base()),
+    };
+    let policy = AddressPolicy { allow_private: oidc.allow_private, ..egress.policy().clone() };
+    let way_out = egress.with_policy(policy);
+    // The rules are those for providers, and the setting that loosens them is another one.
+    let named = |why: String| why.replace("KEYWARD_ALLOW_PRIVATE_UPSTREAMS", "KEYWARD_OIDC_ALLOW_PRIVATE");
+    way_out.judge(&settings.issuer).map_err(|why| format!("KEYWARD_OIDC_ISSUER: {}", named(why)))?;
+    let issuer = Issuer::new(settings, way_out);
+    issuer.map(Some).map_err(|why| format!("KEYWARD_OIDC_ISSUER: {why}"))
 }
 
 /// The certificate that connections are accepted with, if any.

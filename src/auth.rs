@@ -7,7 +7,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 use vault::Token;
 
-pub use self::session::{check_same_origin, end_cookie, keep_to_https, session, session_token, start_cookie};
+pub use self::session::{
+    Cookie, check_same_origin, cookie_value, end_cookie, keep_to_https, session, session_token, set_cookie,
+    start_cookie, unset_cookie,
+};
 use crate::{
     config::WebConfig,
     domain::{Core, actor::Actor, agent_keys, key_cache::CachedKey, management_tokens, sessions::Caller},
@@ -117,7 +120,7 @@ async fn authenticate(core: &Arc<Core>, credential: &[u8]) -> Result<Arc<CachedK
 /// console's rules.
 ///
 /// # Errors
-/// [`Code::Unauthenticated`]; [`Code::CrossSite`]; [`Code::StorageUnavailable`] where it could not be told.
+/// [`Code::Unauthenticated`]; [`Code::CrossSite`]; [`Code::SecondFactorRequired`]; [`Code::StorageUnavailable`] where it could not be told.
 pub async fn administrator(
     core: &Core,
     web: &WebConfig,
@@ -131,6 +134,11 @@ pub async fn administrator(
     match session(core, web, headers, caller).await? {
         Some(signed_in) => {
             check_same_origin(web, method, headers)?;
+            if signed_in.needs_second_factor {
+                let detail = "this installation asks for a second factor, and you have none: set it up on your account \
+                              page first";
+                return Err(Error::new(Code::SecondFactorRequired, detail));
+            }
             Ok(signed_in.actor)
         }
         None => Err(Error::new(

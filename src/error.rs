@@ -43,6 +43,9 @@ codes! {
     UpstreamTimeout = "upstream_timeout", 504, "The provider did not answer in time";
     Unauthenticated = "unauthenticated", 401, "A management token is needed";
     Forbidden = "forbidden", 403, "Not allowed";
+    SecondFactorRequired = "second_factor_required", 403, "A second factor is required";
+    IdentityRefused = "identity_refused", 403, "The identity does not sign in";
+    IssuerUnavailable = "issuer_unavailable", 503, "The issuer cannot be asked";
     NotFound = "not_found", 404, "Not found";
     MethodNotAllowed = "method_not_allowed", 405, "This method is not for this path";
     UnsupportedMediaType = "unsupported_media_type", 415, "The body must be JSON";

@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 37] = [
+const RULES: [(&str, &str, Permission); 38] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -39,6 +39,7 @@ const RULES: [(&str, &str, Permission); 37] = [
     ("PATCH", "/api/v1/members/{id}", WriteMembers),
     ("DELETE", "/api/v1/members/{id}", WriteMembers),
     ("POST", "/api/v1/members/{id}/invitation", WriteMembers),
+    ("DELETE", "/api/v1/members/{id}/second-factor", WriteMembers),
     ("GET", "/api/v1/management-tokens", ReadTokens),
     ("POST", "/api/v1/management-tokens", WriteTokens),
     ("GET", "/api/v1/management-tokens/{id}", ReadTokens),

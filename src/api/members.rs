@@ -24,6 +24,7 @@ use crate::{
         member_removal::{self, Keys},
         paging::ListQuery,
         roster::{self, Edit, Status},
+        second_factor,
     },
     error::Error,
 };
@@ -44,6 +45,8 @@ pub struct Body {
     /// `active`, or `invited` until a password is set.
     #[schema(example = "active")]
     status: &'static str,
+    /// Whether signing in takes a code beside the password.
+    second_factor: bool,
     created_at: String,
     updated_at: String,
     /// The link under which the invited sets a password, once. Only in the answer that made it.
@@ -218,6 +221,23 @@ pub async fn invite(
     Ok(Resource::read(body, version).with_secret())
 }
 
+/// Remove a member's second factor
+///
+/// For who lost authenticator app and recovery codes: their password alone is then enough. One's own is turned off in the
+/// console.
+#[utoipa::path(delete, path = "/api/v1/members/{id}/second-factor", tag = "Members",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 204), (status = "default", body = ProblemBody)))]
+pub async fn remove_second_factor(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+) -> ApiResult<StatusCode> {
+    second_factor::remove(&state.core, &actor, &id, version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn with_link(state: &State, made: Made) -> (Body, i64) {
     let (body, version) = versioned(made.member);
     let invitation_url = Some(format!("{}/invitation#token={}", state.web.base(), *made.token));
@@ -232,6 +252,7 @@ fn versioned(member: Member) -> (Body, i64) {
 fn render(member: Member) -> Body {
     Body {
         status: Status::of(&member).as_str(),
+        second_factor: !member.second_factor.is_empty(),
         id: member.id,
         email: member.email,
         name: member.name,

@@ -77,6 +77,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(members::list, members::create))
         .routes(routes!(members::read, members::edit, members::delete))
         .routes(routes!(members::invite))
+        .routes(routes!(members::remove_second_factor))
         .routes(routes!(management_tokens::list, management_tokens::create))
         .routes(routes!(management_tokens::read, management_tokens::edit, management_tokens::delete))
         .routes(routes!(audit_events::list))

@@ -5,15 +5,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use crate::{
     config::WebConfig,
     domain::{
-        Core,
+        Core, issuer_round_trip, second_step,
         sessions::{self, Caller, MAX_AGE_MS, SignedIn},
     },
     error::{Code, Error, Result},
 };
-
-/// Browsers keep a cookie of this name to https and to this very host; over plain http they would drop it.
-const SECURE_NAME: &str = "__Host-keyward";
-const PLAIN_NAME: &str = "keyward";
 
 /// Who is signed in, if anybody is.
 ///
@@ -26,23 +22,93 @@ pub async fn session(core: &Core, web: &WebConfig, headers: &HeaderMap, caller: 
     }
 }
 
-/// The session's token, as the browser sent it. Two cookies of the name are none: somebody put one there.
+/// The session's token, as the browser sent it.
 pub fn session_token<'h>(web: &WebConfig, headers: &'h HeaderMap) -> Option<&'h str> {
-    let name = cookie_name(web);
-    let mut tokens = headers
+    cookie_value(web, headers, Cookie::Session)
+}
+
+/// The `Set-Cookie` that starts a session.
+pub fn start_cookie(web: &WebConfig, token: &str) -> String {
+    set_cookie(web, Cookie::Session, token)
+}
+
+/// The `Set-Cookie` that ends one.
+pub fn end_cookie(web: &WebConfig) -> String {
+    unset_cookie(web, Cookie::Session)
+}
+
+/// A cookie of the console's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// Of a session.
+    Session,
+    /// Of a sign-in that waits for its code.
+    SecondStep,
+    /// Of a way to the issuer and back.
+    RoundTrip,
+}
+
+impl Cookie {
+    /// Browsers keep a cookie of the first name to https and to this very host; over plain http they would drop it.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Cookie::Session => ("__Host-keyward", "keyward"),
+            Cookie::SecondStep => ("__Host-keyward-code", "keyward-code"),
+            Cookie::RoundTrip => ("__Host-keyward-oidc", "keyward-oidc"),
+        }
+    }
+
+    fn max_age_seconds(self) -> i64 {
+        match self {
+            Cookie::Session => MAX_AGE_MS / 1000,
+            Cookie::SecondStep => second_step::MAX_AGE_MS / 1000,
+            Cookie::RoundTrip => issuer_round_trip::MAX_AGE_MS / 1000,
+        }
+    }
+
+    /// Whether it comes along where another site leads here: only what has to be there when the issuer sends a member
+    /// back, and is worth nothing without what the issuer says.
+    fn same_site(self) -> &'static str {
+        match self {
+            Cookie::Session | Cookie::SecondStep => "Strict",
+            Cookie::RoundTrip => "Lax",
+        }
+    }
+
+    fn name(self, web: &WebConfig) -> &'static str {
+        let (secure, plain) = self.names();
+        if is_https(web) { secure } else { plain }
+    }
+}
+
+/// What the browser sent in a cookie. Two of the name are none: somebody put one there.
+pub fn cookie_value<'h>(web: &WebConfig, headers: &'h HeaderMap, cookie: Cookie) -> Option<&'h str> {
+    let name = cookie.name(web);
+    let mut values = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(given, _)| *given == name)
-        .map(|(_, token)| token);
-    tokens.next().filter(|_| tokens.next().is_none())
+        .map(|(_, value)| value);
+    values.next().filter(|_| values.next().is_none())
 }
 
-/// The `Set-Cookie` that starts a session.
-pub fn start_cookie(web: &WebConfig, token: &str) -> String {
-    cookie(web, token, MAX_AGE_MS / 1000)
+/// The `Set-Cookie` that sets a cookie.
+pub fn set_cookie(web: &WebConfig, cookie: Cookie, value: &str) -> String {
+    text(web, cookie, value, cookie.max_age_seconds())
+}
+
+/// The `Set-Cookie` that takes it away.
+pub fn unset_cookie(web: &WebConfig, cookie: Cookie) -> String {
+    text(web, cookie, "", 0)
+}
+
+fn text(web: &WebConfig, cookie: Cookie, value: &str, max_age_seconds: i64) -> String {
+    let secure = if is_https(web) { "; Secure" } else { "" };
+    let (name, same_site) = (cookie.name(web), cookie.same_site());
+    format!("{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={max_age_seconds}{secure}")
 }
 
 /// Keeps cookies that are about to be set to https, where they leave by it although the public URL says otherwise.
@@ -56,21 +122,6 @@ pub fn keep_to_https(headers: &mut HeaderMap) {
             }
         }
     }
-}
-
-/// The `Set-Cookie` that ends one.
-pub fn end_cookie(web: &WebConfig) -> String {
-    cookie(web, "", 0)
-}
-
-fn cookie(web: &WebConfig, token: &str, max_age_seconds: i64) -> String {
-    let secure = if is_https(web) { "; Secure" } else { "" };
-    let name = cookie_name(web);
-    format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age_seconds}{secure}")
-}
-
-fn cookie_name(web: &WebConfig) -> &'static str {
-    if is_https(web) { SECURE_NAME } else { PLAIN_NAME }
 }
 
 fn is_https(web: &WebConfig) -> bool {
@@ -174,6 +225,8 @@ mod tests {
                 && start_cookie(&https, "t").contains("; Secure")
         );
         assert!(start_cookie(&http, "t").starts_with("keyward=t; ") && !start_cookie(&http, "t").contains("Secure"));
+        let lax = |cookie| set_cookie(&https, cookie, "t").contains("; SameSite=Lax; ");
+        assert!(lax(Cookie::RoundTrip) && !lax(Cookie::Session) && !lax(Cookie::SecondStep));
         assert_eq!(session_token(&http, &headers(&[("cookie", "a=b; keyward=t")])), Some("t"));
         assert_eq!(session_token(&https, &headers(&[("cookie", "keyward=t")])), None);
         assert_eq!(session_token(&http, &headers(&[("cookie", "keyward=t; keyward=u")])), None);

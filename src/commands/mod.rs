@@ -50,7 +50,7 @@ enum Command {
         #[arg(long)]
         token_name: Option<String>,
     },
-    /// Set a new password for a member who lost theirs, and end their sessions
+    /// Set a new password for a member who lost theirs, remove their second factor, and end their sessions
     Recover {
         /// The member's e-mail
         #[arg(long)]

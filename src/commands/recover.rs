@@ -7,7 +7,7 @@ use crate::{
     domain::{installation, new_password},
 };
 
-/// Sets a member's password. Works beside a running server, which asks the database at each request who is signed in.
+/// Sets a member's password and removes their second factor. Works beside a running server, which asks the database at each request who is signed in.
 pub async fn run(config: Config, email: &str) -> Result<(), Failure> {
     let password = read_line()?;
     if installation::is_new(&config.storage).await.map_err(failed)? {
@@ -15,12 +15,13 @@ pub async fn run(config: Config, email: &str) -> Result<(), Failure> {
         return Err(Failure(format!("there is no database yet; is KEYWARD_DATA_DIR ({dir}) the right one?")));
     }
     let core = app::open_core(&config, 1).await.map_err(failed)?;
-    let member = new_password::recover(&core, email, password).await;
+    let done = new_password::recover(&core, email, password).await;
     core.store.db().close().await;
-    let member = member.map_err(|error| match error.fields.first() {
+    let done = done.map_err(|error| match error.fields.first() {
         Some(field) => Failure(format!("the password on standard input {}", field.detail)),
         None => failed(error),
     })?;
-    println!("{} has a new password; their sessions ended", member.email);
+    let factor = if done.had_second_factor { "; their second factor was removed" } else { "" };
+    println!("{} has a new password; their sessions ended{factor}", done.member.email);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
+mod oidc;
 mod source;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+pub use oidc::OidcConfig;
 pub use source::{ConfigError, Flags, Source};
 pub use tls::TlsConfig;
 use url::Url;
@@ -25,6 +27,10 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The longest life of an agent key, in days; also the default.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
+    /// Who else proves who members are.
+    pub oidc: Option<OidcConfig>,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
 }
@@ -219,6 +225,8 @@ impl Config {
                     .filter(|days| (1..=3650).contains(days))
                     .ok_or_else(|| "a number of days from 1 to 3650".to_owned())
             })?,
+            require_second_factor: source.parsed("require_second_factor", "false", parse_bool)?,
+            oidc: OidcConfig::load(source)?,
             web: WebConfig {
                 listen,
                 public_url,

@@ -49,6 +49,30 @@ pub struct Flags {
     /// Longest life of an agent key in days [default: 90]
     #[arg(long, global = true, value_name = "DAYS")]
     pub agent_key_max_days: Option<String>,
+    /// Let members do nothing until they have a second factor [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub require_second_factor: Option<String>,
+    /// Issuer of OpenID Connect that members can sign in with [default: none]
+    #[arg(long, global = true, value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+    /// What the issuer calls this Keyward; its secret comes from the environment or a file
+    #[arg(long, global = true, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// What the issuer is asked for beside openid [default: email profile]
+    #[arg(long, global = true, value_name = "SCOPES")]
+    pub oidc_scopes: Option<String>,
+    /// Claim of the issuer's token that holds the groups [default: groups]
+    #[arg(long, global = true, value_name = "CLAIM")]
+    pub oidc_groups_claim: Option<String>,
+    /// Groups with the roles they give, for example platform-admins=admin,llm-ops=operator
+    #[arg(long, global = true, value_name = "MAP")]
+    pub oidc_role_map: Option<String>,
+    /// What members call the issuer, on the button [default: its host]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub oidc_name: Option<String>,
+    /// Allow an issuer on a private address or plain http [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub oidc_allow_private: Option<String>,
     /// Further host names that the console answers to, separated by commas
     #[arg(long, global = true, value_name = "HOSTS")]
     pub allowed_hosts: Option<String>,
@@ -70,7 +94,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 30] = [
     "listen",
     "data_dir",
     "database_url",
@@ -85,6 +109,16 @@ const NAMES: [&str; 20] = [
     "trusted_proxies",
     "allow_private_upstreams",
     "agent_key_max_days",
+    "require_second_factor",
+    "oidc_issuer",
+    "oidc_client_id",
+    "oidc_client_secret",
+    "oidc_client_secret_file",
+    "oidc_scopes",
+    "oidc_groups_claim",
+    "oidc_role_map",
+    "oidc_name",
+    "oidc_allow_private",
     "allowed_hosts",
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",
@@ -146,6 +180,14 @@ impl Source {
             ("trusted_proxies", &flags.trusted_proxies),
             ("allow_private_upstreams", &flags.allow_private_upstreams),
             ("agent_key_max_days", &flags.agent_key_max_days),
+            ("require_second_factor", &flags.require_second_factor),
+            ("oidc_issuer", &flags.oidc_issuer),
+            ("oidc_client_id", &flags.oidc_client_id),
+            ("oidc_scopes", &flags.oidc_scopes),
+            ("oidc_groups_claim", &flags.oidc_groups_claim),
+            ("oidc_role_map", &flags.oidc_role_map),
+            ("oidc_name", &flags.oidc_name),
+            ("oidc_allow_private", &flags.oidc_allow_private),
             ("allowed_hosts", &flags.allowed_hosts),
             ("upstream_head_timeout_seconds", &flags.upstream_head_timeout_seconds),
             ("upstream_idle_timeout_seconds", &flags.upstream_idle_timeout_seconds),

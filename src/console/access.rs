@@ -22,6 +22,9 @@ use crate::{
 /// Where those begin who see no general keys.
 const AGENT_KEYS: &str = "/keys/agent";
 
+/// Where a second factor is set up: all that is open to a member who must have one first.
+const SECOND_FACTOR: &str = "/settings/account/second-factor";
+
 /// What a page takes.
 #[derive(Clone, Copy)]
 enum Takes {
@@ -34,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 33] = [
+const RULES: [(&str, Takes, Takes); 37] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -62,12 +65,16 @@ const RULES: [(&str, Takes, Takes); 33] = [
     ("/members/new", May(WriteMembers), May(WriteMembers)),
     ("/members/{id}/edit", May(WriteMembers), May(WriteMembers)),
     ("/members/{id}/invitation", May(WriteMembers), May(WriteMembers)),
+    ("/members/{id}/second-factor", May(WriteMembers), May(WriteMembers)),
     ("/members/{id}/delete", May(WriteMembers), May(WriteMembers)),
     ("/settings/tokens", May(ReadTokens), May(WriteTokens)),
     ("/settings/tokens/new", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/edit", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/delete", May(WriteTokens), May(WriteTokens)),
     ("/settings/account", Nothing, Nothing),
+    (SECOND_FACTOR, Nothing, Nothing),
+    ("/settings/account/identity", Nothing, Nothing),
+    ("/settings/account/second-factor/change", Nothing, Nothing),
 ];
 
 /// Lets a member through whose role may, or leads them to the page that is theirs to begin with.
@@ -80,6 +87,9 @@ pub async fn check(state: &State, session: &Session, parts: &mut Parts) -> Resul
         let cause = format!("src/console/access.rs has no line for {path}");
         Error::new(Code::Internal, "nothing says who may see this page, so nobody may").with_cause(cause)
     })?;
+    if session.signed_in().needs_second_factor && path != SECOND_FACTOR {
+        return Ok(Some(Redirect::to(SECOND_FACTOR)));
+    }
     let permission = match if parts.method.is_safe() { rule.1 } else { rule.2 } {
         May(permission) => permission,
         Nothing => return Ok(None),

@@ -15,13 +15,15 @@ use super::{
     forms::{Form, Refused},
     list::{ListParams, Params},
     members::role_words,
+    moment::Moment,
     page,
     session::Session,
     setup::password_min,
     shell::{Flash, Nav, Shell},
+    sign_in::issuer_name,
 };
 use crate::{
-    domain::{new_password, roster},
+    domain::{identities, members, new_password, roster, second_factor},
     request::From,
 };
 
@@ -37,6 +39,16 @@ pub struct AccountPage {
     pub email: String,
     /// Their role, in words.
     pub role: String,
+    /// Their second factor, if they have one.
+    pub second_factor: Option<Factor>,
+    /// Whether they have a password.
+    pub has_password: bool,
+    /// What the issuer is called that one can sign in at, if there is one.
+    pub issuer: Option<String>,
+    /// Since when an identity is linked, if one is.
+    pub identity_since: Option<Moment>,
+    /// Why the password was refused that linking takes.
+    pub identity_error: Option<String>,
     /// Why the old password was refused.
     pub old_error: Option<String>,
     /// Why the new one was refused.
@@ -45,6 +57,15 @@ pub struct AccountPage {
     pub password_min: u32,
     /// What is wrong with the whole.
     pub error: Option<String>,
+}
+
+/// A second factor that is on.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    /// Since when.
+    pub since: Moment,
+    /// Recovery codes that are left.
+    pub codes_left: usize,
 }
 
 /// What was typed.
@@ -58,7 +79,7 @@ pub struct Fields {
 /// `GET /settings/account`
 pub async fn form(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
     let member = roster::get(&state.core, &session.actor().member_id).await?;
-    show(session.shell(Nav::Settings).saying(&params.done), member, Refused::nothing())
+    show(&state, session.shell(Nav::Settings).saying(&params.done), member, Refused::nothing(), false).await
 }
 
 /// `POST /settings/account`
@@ -78,19 +99,41 @@ pub async fn save(
         Err(error) => {
             let refused = Refused::by(&session, error)?;
             let member = roster::get(&state.core, &session.actor().member_id).await?;
-            show(session.shell(Nav::Settings), member, refused)
+            show(&state, session.shell(Nav::Settings), member, refused, false).await
         }
     }
 }
 
-fn show(shell: Shell, member: Member, mut refused: Refused) -> Answer {
+/// The page.
+pub async fn show(
+    state: &State,
+    shell: Shell,
+    member: Member,
+    mut refused: Refused,
+    shows_identity_error: bool,
+) -> Answer {
+    let now = state.core.clock.now_ms();
+    let factor = second_factor::standing(&state.core, &member).await?;
+    let identity = identities::of(&state.core, &member.id).await?;
+    // Of two fields for a password, the one that was sent.
+    let old_error = refused.take("old_password");
+    let (new_error, identity_error) = match shows_identity_error {
+        true => (None, refused.take("password")),
+        false => (refused.take("password"), None),
+    };
     let shown = AccountPage {
         shell,
+        role: role_words(&member.role),
+        second_factor: factor
+            .map(|factor| Factor { since: Moment::new(factor.since, now), codes_left: factor.codes_left }),
+        has_password: members::has_password(&member),
+        issuer: issuer_name(state),
+        identity_since: identity.map(|identity| Moment::new(identity.created_at, now)),
+        identity_error,
+        old_error,
+        new_error,
         name: member.name,
         email: member.email,
-        role: role_words(&member.role),
-        old_error: refused.take("old_password"),
-        new_error: refused.take("password"),
         password_min: password_min(),
         error: refused.rest(),
     };

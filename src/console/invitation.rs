@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     extract::State as AxumState,
-    http::{StatusCode, header},
+    http::header,
     response::{AppendHeaders, IntoResponse, Redirect},
 };
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use super::{
     session::HOME,
     setup::{password_min, shown_again, token_of},
     shell::Flash,
+    sign_in::issuer_name,
 };
 use crate::{auth, domain::invitations, error::Code, request::From};
 
@@ -29,6 +30,8 @@ use crate::{auth, domain::invitations, error::Code, request::From};
 pub struct InvitationPage {
     /// As it was sent, so that another try needs no new paste.
     pub token: Field,
+    /// What the issuer is called that one can join with, if there is one.
+    pub issuer: Option<String>,
     /// Why the password was refused.
     pub password_error: Option<String>,
     /// Fewest characters of a password.
@@ -46,8 +49,8 @@ pub struct Fields {
 }
 
 /// `GET /invitation`
-pub async fn form() -> Answer {
-    page(StatusCode::OK, &InvitationPage { password_min: password_min(), ..InvitationPage::default() })
+pub async fn form(AxumState(state): AxumState<State>) -> Answer {
+    show(&state, String::new(), Refused::nothing())
 }
 
 /// `POST /invitation`
@@ -62,14 +65,19 @@ pub async fn claim(AxumState(state): AxumState<State>, From(caller): From, form:
         Err(error) if error.code == Code::Internal => Err(Failure::from(error)),
         Err(error) => {
             error.log(&caller.request_id);
-            let mut refused = Refused::of(&error);
-            let shown = InvitationPage {
-                token: Field::new(shown_again(token), refused.take("token")),
-                password_error: refused.take("password"),
-                password_min: password_min(),
-                error: refused.rest(),
-            };
-            page(refused.status, &shown)
+            show(&state, token, Refused::of(&error))
         }
     }
+}
+
+/// The page, with what was pasted.
+pub fn show(state: &State, token: String, mut refused: Refused) -> Answer {
+    let shown = InvitationPage {
+        token: Field::new(shown_again(token), refused.take("token")),
+        issuer: issuer_name(state),
+        password_error: refused.take("password"),
+        password_min: password_min(),
+        error: refused.rest(),
+    };
+    page(refused.status, &shown)
 }

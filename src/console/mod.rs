@@ -22,14 +22,18 @@ mod failure;
 mod forms;
 mod general_keys;
 mod invitation;
+mod issuer;
 mod list;
 mod members;
 mod moment;
 mod parts;
+mod qr;
+mod second_factor;
 mod session;
 mod setup;
 mod shell;
 mod sign_in;
+mod sign_in_code;
 mod steps;
 mod test_key;
 mod tokens;
@@ -104,12 +108,16 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/members/new", get(members::form::new).post(members::form::create))
         .route("/members/{id}/edit", get(members::form::edit).post(members::form::save))
         .route("/members/{id}/invitation", post(members::form::invite_again))
+        .route("/members/{id}/second-factor", post(members::form::remove_second_factor))
         .route("/members/{id}/delete", get(members::remove::ask).post(members::remove::remove))
         .route("/settings/tokens", get(tokens::list))
         .route("/settings/tokens/new", get(tokens::form::new).post(tokens::form::create))
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
         .route("/settings/account", get(account::form).post(account::save))
+        .route("/settings/account/identity", post(issuer::change))
+        .route("/settings/account/second-factor", get(second_factor::form).post(second_factor::confirm))
+        .route("/settings/account/second-factor/change", post(second_factor::change))
         .layer(middleware::from_fn_with_state(state.clone(), session::require));
     Router::new()
         .merge(signed_in)
@@ -117,6 +125,10 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/setup", get(setup::form).post(setup::claim))
         .route("/invitation", get(invitation::form).post(invitation::claim))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-in/oidc", get(issuer::outward))
+        .route("/sign-in/oidc/callback", get(issuer::returned))
+        .route("/invitation/identity", post(issuer::join))
+        .route("/sign-in/code", get(sign_in_code::form).post(sign_in_code::take))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/docs", get(docs::page))
         .route("/assets/{file}", get(assets::serve))

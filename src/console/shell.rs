@@ -113,4 +113,8 @@ flashes! {
     TokenSaved = "token-saved",
     TokenDeleted = "token-deleted",
     PasswordChanged = "password-changed",
+    IdentityLinked = "identity-linked",
+    IdentityUnlinked = "identity-unlinked",
+    SecondFactorOff = "second-factor-off",
+    SecondFactorRemoved = "second-factor-removed",
 }

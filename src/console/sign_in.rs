@@ -14,12 +14,12 @@ use super::{
     assets::ASSET_VERSION,
     failure::Failure,
     forms::Form,
-    list::Params,
+    list::{Params, href},
     page,
     session::{HOME, is_path_of_ours},
 };
 use crate::{
-    auth,
+    auth::{self, Cookie},
     domain::{
         first_run,
         sessions::{self, SignIn},
@@ -36,6 +36,8 @@ pub struct SignInPage {
     pub email: String,
     /// A path of this console to go to afterwards, checked by the handler; may be empty.
     pub next: String,
+    /// What the issuer is called that one can sign in at, if there is one.
+    pub issuer: Option<String>,
     /// Said above the form.
     pub notice: Option<SignInNotice>,
 }
@@ -51,6 +53,8 @@ pub enum SignInNotice {
     SessionEnded,
     /// Signed out.
     SignedOut,
+    /// The second step took too long, or too many codes were tried.
+    StartAgain,
     /// The database is away: nothing is known about the password.
     Unavailable,
 }
@@ -85,14 +89,14 @@ pub async fn form(
     if first_run::is_open(&state.core).await? {
         return Ok(Redirect::to("/setup").into_response());
     }
-    let notice = if params.done == "signed-out" {
-        Some(SignInNotice::SignedOut)
-    } else {
+    let notice = match params.done.as_str() {
+        "signed-out" => Some(SignInNotice::SignedOut),
+        "start-again" => Some(SignInNotice::StartAgain),
         // A browser that still sends a token had a session.
-        auth::session_token(&state.web, &headers).map(|_| SignInNotice::SessionEnded)
+        _ => auth::session_token(&state.web, &headers).map(|_| SignInNotice::SessionEnded),
     };
     let next = Some(params.next).filter(|next| is_path_of_ours(next)).unwrap_or_default();
-    page(StatusCode::OK, &SignInPage { email: String::new(), next, notice })
+    page(StatusCode::OK, &SignInPage { email: String::new(), next, issuer: issuer_name(&state), notice })
 }
 
 /// `POST /sign-in`
@@ -102,6 +106,12 @@ pub async fn sign_in(AxumState(state): AxumState<State>, From(caller): From, for
         Ok(SignIn::Done(token)) => {
             let cookie = auth::start_cookie(&state.web, &token);
             let to = Redirect::to(or_home(&next));
+            return Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), to).into_response());
+        }
+        Ok(SignIn::Code(token)) => {
+            let cookie = auth::set_cookie(&state.web, Cookie::SecondStep, &token);
+            let next = Some(next.as_str()).filter(|next| is_path_of_ours(next)).unwrap_or_default();
+            let to = Redirect::to(&href("/sign-in/code", &[("next", next)]));
             return Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), to).into_response());
         }
         Ok(SignIn::Refused) => (StatusCode::UNAUTHORIZED, SignInNotice::Refused),
@@ -114,7 +124,7 @@ pub async fn sign_in(AxumState(state): AxumState<State>, From(caller): From, for
         Err(error) => return Err(Failure::from(error)),
     };
     let next = Some(next).filter(|next| is_path_of_ours(next)).unwrap_or_default();
-    let mut shown = page(status, &SignInPage { email, next, notice: Some(notice) })?;
+    let mut shown = page(status, &SignInPage { email, next, issuer: issuer_name(&state), notice: Some(notice) })?;
     if let SignInNotice::Wait(seconds) = notice {
         shown.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -132,6 +142,12 @@ pub async fn sign_out(AxumState(state): AxumState<State>, From(caller): From, he
     Ok(response)
 }
 
-fn or_home(next: &str) -> &str {
+/// What the issuer is called, if there is one.
+pub fn issuer_name(state: &State) -> Option<String> {
+    state.core.issuer.as_ref().map(|issuer| issuer.name().to_owned())
+}
+
+/// The path to go on to after signing in.
+pub fn or_home(next: &str) -> &str {
     if is_path_of_ours(next) { next } else { HOME }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 36] = [
+pub const ACTIONS: [&str; 44] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -34,6 +34,14 @@ pub const ACTIONS: [&str; 36] = [
     "member.edit",
     "member.password",
     "member.recover",
+    "member.second_factor_on",
+    "member.second_factor_off",
+    "member.second_factor_remove",
+    "member.recovery_codes",
+    "member.recovery_code",
+    "member.identity_link",
+    "member.identity_unlink",
+    "member.role_follow",
     "member.remove",
     "member.sign_in",
     "member.sign_in_refused",

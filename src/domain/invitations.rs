@@ -1,6 +1,6 @@
 //! Invitations: how further members come in. The link is shown once, good for a week and for one use.
 
-use store::{Handle, invitations::Invitation, members::Member};
+use store::{Handle, Write, invitations::Invitation, members::Member};
 use vault::OneTimeToken;
 use zeroize::Zeroizing;
 
@@ -68,6 +68,7 @@ pub async fn create(
         email,
         role: role.as_str().to_owned(),
         password_hash: String::new(),
+        second_factor: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,
@@ -129,14 +130,7 @@ pub async fn claim(
     let password_hash = members::hash(core, password).await?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let invitation = find(core, &mut tx, &token).await?;
-    if !store::invitations::take(&mut tx, &invitation.id).await? {
-        return Err(refused_token());
-    }
-    let mut member = store::members::get(&mut tx, &invitation.member_id).await?.ok_or_else(refused_token)?;
-    if !member.password_hash.is_empty() {
-        return Err(refused_token());
-    }
+    let mut member = take_parsed(core, &mut tx, &token).await?;
     (member.password_hash, member.version, member.updated_at) = (password_hash, member.version + 1, now);
     store::members::update(&mut tx, &member).await?;
     let session = sessions::insert(core, &mut tx, &member).await?;
@@ -144,6 +138,34 @@ pub async fn claim(
     record(&mut tx, &actor, now, "member.join", target(&member), Changes::default().secret("password")).await?;
     tx.commit().await?;
     Ok(session)
+}
+
+/// Whether an invitation is good now.
+///
+/// # Errors
+/// A refused token; a storage failure.
+pub(super) async fn check(core: &Core, token: &str) -> Result<()> {
+    let token = OneTimeToken::parse(token.trim()).map_err(|_| refused_token())?;
+    find(core, &mut core.store.read().await?, &token).await?;
+    Ok(())
+}
+
+/// Uses an invitation up in a transaction of the caller's; gives the member, who has yet to join.
+///
+/// # Errors
+/// A refused token; a storage failure.
+pub(super) async fn take(core: &Core, tx: &mut Write, token: &str) -> Result<Member> {
+    let token = OneTimeToken::parse(token.trim()).map_err(|_| refused_token())?;
+    take_parsed(core, tx, &token).await
+}
+
+async fn take_parsed(core: &Core, tx: &mut Write, token: &OneTimeToken) -> Result<Member> {
+    let invitation = find(core, tx, token).await?;
+    if !store::invitations::take(tx, &invitation.id).await? {
+        return Err(refused_token());
+    }
+    let member = store::members::get(tx, &invitation.member_id).await?.ok_or_else(refused_token)?;
+    if member.password_hash.is_empty() { Ok(member) } else { Err(refused_token()) }
 }
 
 fn mint(core: &Core, member_id: &str, now: i64) -> Result<(Invitation, Zeroizing<String>)> {

@@ -15,6 +15,13 @@ use crate::error::{Code, Error, Result};
 pub const MAX_PASSWORD: usize = 1024;
 /// The shortest password, in characters.
 pub const MIN_PASSWORD: usize = 12;
+/// What stands in place of the hash of a member who joined without a password: no hash of any.
+pub const NO_PASSWORD: &str = "!";
+
+/// Whether a member has a password to sign in with.
+pub fn has_password(member: &Member) -> bool {
+    !member.password_hash.is_empty() && member.password_hash != NO_PASSWORD
+}
 
 /// Makes the first member, an owner, in a transaction of the caller's.
 ///
@@ -45,6 +52,7 @@ pub async fn create_first(
         email,
         role: String::from("owner"),
         password_hash,
+        second_factor: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,
@@ -114,6 +122,7 @@ pub async fn verify(core: &Core, password_hash: Option<String>, password: Zeroiz
     if password.len() > MAX_PASSWORD {
         return Ok(false);
     }
+    let password_hash = password_hash.filter(|hash| !hash.is_empty() && hash != NO_PASSWORD);
     core.passwords
         .run(move || {
             let known = password_hash.is_some();

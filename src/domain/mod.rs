@@ -13,13 +13,17 @@ pub mod audit_export;
 pub mod catalog;
 mod change;
 pub mod clock;
+pub mod enrolment;
 pub mod first_run;
 pub mod first_steps;
 pub mod general_keys;
 pub mod idempotency;
+pub mod identities;
 pub mod ids;
 pub mod installation;
 pub mod invitations;
+pub mod issuer;
+pub mod issuer_round_trip;
 pub mod key_cache;
 pub mod key_health;
 pub mod key_set;
@@ -46,6 +50,8 @@ pub mod roles;
 pub mod roster;
 pub mod scopes;
 pub mod scrubber;
+pub mod second_factor;
+pub mod second_step;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
@@ -57,8 +63,9 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, mark::Keeper, members::PasswordLane,
-    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    catalog::Catalog, clock::Clock, issuer::Issuer, key_cache::KeyCache, key_health::HealthBook, mark::Keeper,
+    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
+    sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -82,6 +89,10 @@ pub struct Core {
     pub pool: Arc<Pool>,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
+    /// Who else proves who members are.
+    pub issuer: Option<Issuer>,
     /// Bounds how many unknown agent keys are looked up at once.
     pub look_ups: tokio::sync::Semaphore,
     /// Agent keys that were used lately.
@@ -120,6 +131,10 @@ pub struct CoreParts {
     pub state_dir: PathBuf,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
+    /// Whether every member must have a second factor.
+    pub require_second_factor: bool,
+    /// Who else proves who members are.
+    pub issuer: Option<Issuer>,
     /// How many cores meter calls.
     pub cores: usize,
 }
@@ -135,6 +150,8 @@ impl Core {
             egress: parts.egress,
             pool: Arc::new(Pool::default()),
             agent_key_max_days: parts.agent_key_max_days,
+            require_second_factor: parts.require_second_factor,
+            issuer: parts.issuer,
             look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
             meter: Meter::new(parts.cores),

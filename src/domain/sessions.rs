@@ -20,7 +20,7 @@ use super::{
     key_cache::UseMark,
     members,
     meter::Used,
-    name,
+    name, second_step,
     throttle::{Throttle, Try},
 };
 use crate::error::Result;
@@ -50,12 +50,16 @@ pub struct SignedIn {
     pub session_id: String,
     /// The member, as the audit log remembers them.
     pub actor: Actor,
+    /// This installation asks for a second factor, and they have none: they may set one up, and nothing else.
+    pub needs_second_factor: bool,
 }
 
 /// What came of a try to sign in.
 pub enum SignIn {
     /// The session's token, for the cookie; nobody can read it again.
     Done(Zeroizing<String>),
+    /// The password was right, and a code is to follow; holds the token that the browser comes back with.
+    Code(Zeroizing<String>),
     /// Wrong e-mail or password, and not which of them.
     Refused,
     /// Too many tries; the next one in so many seconds.
@@ -73,14 +77,17 @@ pub async fn sign_in(core: &Core, email: &str, password: Zeroizing<String>, call
         return Ok(SignIn::Wait(seconds));
     }
     match check(core, &email_key, password).await {
+        Ok((Some(member), true)) if !member.second_factor.is_empty() => {
+            core.sign_ins.throttle.forgive(&who);
+            Ok(SignIn::Code(second_step::begin(core, &member).await?))
+        }
         Ok((Some(member), true)) => {
             let token = start(core, &member, caller).await?;
             core.sign_ins.throttle.succeeded(who, core.clock.now_ms());
             Ok(SignIn::Done(token))
         }
         Ok((member, _)) => {
-            core.sign_ins.note_refused(member, caller);
-            record_refused(core).await?;
+            refused(core, member, caller).await?;
             Ok(SignIn::Refused)
         }
         Err(error) => {
@@ -90,11 +97,20 @@ pub async fn sign_in(core: &Core, email: &str, password: Zeroizing<String>, call
     }
 }
 
+/// Notes a sign-in that was refused.
+///
+/// # Errors
+/// A storage failure.
+pub(super) async fn refused(core: &Core, member: Option<Member>, caller: &Caller) -> Result<()> {
+    core.sign_ins.note_refused(member, caller);
+    record_refused(core).await
+}
+
 /// Finds the member and checks the password, in the same time whether there is one or not.
 async fn check(core: &Core, email_key: &str, password: Zeroizing<String>) -> Result<(Option<Member>, bool)> {
     let member = store::members::find_by_email(&mut core.store.read().await?, email_key).await?;
-    // Who is invited and has set no password yet is as good as nobody.
-    let hash = member.as_ref().map(|member| member.password_hash.clone()).filter(|hash| !hash.is_empty());
+    // Who is invited and has set no password yet, or joined without one, is as good as nobody.
+    let hash = member.as_ref().map(|member| member.password_hash.clone());
     let good = members::verify(core, hash, password).await?;
     Ok((member, good))
 }
@@ -159,7 +175,10 @@ pub async fn authenticate(core: &Core, token: &str, caller: &Caller) -> Result<O
     if last_used + USE_STEP_MS <= now {
         core.meter.touch(Used::Session, &Arc::new(UseMark::new(session.id.as_str().into())), now);
     }
-    Ok(Some(SignedIn { session_id: session.id, actor: actor_of(&member, caller) }))
+    // Who has no password signs in at the issuer, which asks for whatever it asks for.
+    let needs_second_factor =
+        core.require_second_factor && member.second_factor.is_empty() && members::has_password(&member);
+    Ok(Some(SignedIn { session_id: session.id, actor: actor_of(&member, caller), needs_second_factor }))
 }
 
 /// Signs a member out: the session is gone.

@@ -89,6 +89,13 @@ impl Throttle {
         tables.known.insert(who, now);
     }
 
+    /// It was right: both start afresh, and the address is as unknown as before.
+    pub fn clear(&self, who: &Try) {
+        let mut tables = self.lock();
+        tables.accounts.remove(&who.account);
+        tables.addresses.remove(&who.address);
+    }
+
     /// The password was not checked after all.
     pub fn forgive(&self, who: &Try) {
         let mut tables = self.lock();

@@ -25,9 +25,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The way out, shared by all cores.
 pub struct Egress {
-    tls: Arc<ClientConfig>,
-    policy: AddressPolicy,
-    patience: Patience,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) policy: AddressPolicy,
+    pub(super) patience: Patience,
 }
 
 /// How long to wait for a provider.

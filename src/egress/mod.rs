@@ -12,12 +12,14 @@
 //! | [`client`] | a call: credential in, answer's head out |
 //! | [`reply_body`] | the answer's body |
 //! | [`socket`] | a WebSocket: the same, and then both directions |
+//! | [`fetch`] | a small exchange with an identity provider |
 //! | [`check_key`] | a kind's cheapest authenticated call |
 
 mod address;
 mod check_key;
 mod client;
 mod connect;
+mod fetch;
 #[cfg(test)]
 mod fuzz;
 mod http1;

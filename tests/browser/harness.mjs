@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { generateKeyPairSync, randomUUID, sign } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
@@ -53,12 +54,12 @@ export async function until(what, probe, seconds = 20) {
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
-/// `keyward serve` on throw-away data. `publicUrl` is made from the port.
-export async function startServer({ publicUrl } = {}) {
+/// `keyward serve` on throw-away data. `publicUrl` is made from the port; `settings` are further variables.
+export async function startServer({ publicUrl, settings = {} } = {}) {
   assert.ok(existsSync(BINARY), `${BINARY} is missing: cargo build`);
   const dir = mkdtempSync(join(tmpdir(), "keyward-browser-"));
   const port = await freePort();
-  const env = { PATH: process.env.PATH, HOME: dir, KEYWARD_LISTEN: `127.0.0.1:${port}`, KEYWARD_DATA_DIR: join(dir, "data") };
+  const env = { PATH: process.env.PATH, HOME: dir, KEYWARD_LISTEN: `127.0.0.1:${port}`, KEYWARD_DATA_DIR: join(dir, "data"), ...settings };
   if (publicUrl) env.KEYWARD_PUBLIC_URL = publicUrl(port);
   const child = spawn(BINARY, ["serve"], { cwd: dir, env, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
@@ -152,6 +153,51 @@ export async function startProvider(values = [GOOD_VALUE]) {
   await new Promise((done) => server.once("listening", done));
   const base = `http://127.0.0.1:${server.address().port}/v1`;
   return { base, calls, stop: () => new Promise((done) => { server.closeAllConnections(); server.close(done); }) };
+}
+
+// --- the issuer
+
+/// An issuer of OpenID Connect that asks nobody anything: whoever is sent to it comes straight back as `says`.
+export async function startIssuer() {
+  const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const issuer = { says: {}, asked: new Map() };
+  const encoded = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const server = http.createServer((request, answer) => {
+    const url = new URL(request.url, issuer.base);
+    const say = (json) => answer.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(json));
+    if (url.pathname === "/authorize") {
+      const code = randomUUID();
+      issuer.asked.set(code, url.searchParams.get("nonce"));
+      const back = `${url.searchParams.get("redirect_uri")}?${new URLSearchParams({ code, state: url.searchParams.get("state") })}`;
+      return answer.writeHead(302, { location: back }).end();
+    }
+    if (url.pathname === "/jwks") return say({ keys: [{ ...publicKey.export({ format: "jwk" }), kid: "1", alg: "RS256", use: "sig" }] });
+    if (url.pathname !== "/token") {
+      return say({
+        issuer: issuer.base, authorization_endpoint: `${issuer.base}/authorize`, token_endpoint: `${issuer.base}/token`,
+        jwks_uri: `${issuer.base}/jwks`, response_types_supported: ["code"], subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: ["RS256"],
+      });
+    }
+    let body = "";
+    request.on("data", (part) => { body += part; });
+    request.on("end", () => {
+      const now = Math.floor(Date.now() / 1000);
+      const nonce = issuer.asked.get(new URLSearchParams(body).get("code"));
+      const claims = { iss: issuer.base, aud: "keyward", iat: now, exp: now + 300, nonce, ...issuer.says };
+      const text = `${encoded({ alg: "RS256", kid: "1" })}.${encoded(claims)}`;
+      const signature = sign("RSA-SHA256", Buffer.from(text), privateKey).toString("base64url");
+      say({ access_token: "unused", token_type: "Bearer", id_token: `${text}.${signature}` });
+    });
+  }).listen(0, "127.0.0.1");
+  await new Promise((done) => server.once("listening", done));
+  issuer.base = `http://127.0.0.1:${server.address().port}`;
+  issuer.settings = {
+    KEYWARD_OIDC_ISSUER: issuer.base, KEYWARD_OIDC_CLIENT_ID: "keyward", KEYWARD_OIDC_NAME: "Example ID",
+    KEYWARD_OIDC_ROLE_MAP: "llm-ops=operator",
+  };
+  issuer.stop = () => new Promise((done) => { server.closeAllConnections(); server.close(done); });
+  return issuer;
 }
 
 // --- the browser

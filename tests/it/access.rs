@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 36] = [
+const EXPECTED: [Rule; 37] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -45,6 +45,7 @@ const EXPECTED: [Rule; 36] = [
     ("PATCH /members/{id}", "owner admin", "owner"),
     ("DELETE /members/{id}", "owner admin", "owner"),
     ("POST /members/{id}/invitation", "owner admin", "owner"),
+    ("DELETE /members/{id}/second-factor", "owner admin", "owner"),
     ("GET /management-tokens", ALL, ""),
     ("POST /management-tokens", "owner admin operator member", ""),
     ("GET /management-tokens/{id}", ALL, "owner admin auditor"),

@@ -18,8 +18,10 @@ pub struct Member {
     pub email_key: String,
     pub name: String,
     pub role: String,
-    /// Empty while the member is invited and has set no password.
+    /// Empty while the member is invited and has not joined; `!` where they joined without a password.
     pub password_hash: String,
+    /// The id of the second factor; empty where there is none.
+    pub second_factor: String,
     pub created_at: i64,
     pub updated_at: i64,
     pub version: i64,
@@ -41,7 +43,7 @@ impl Authentic for Member {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.email),
             MacField::Text(&self.email_key),
             MacField::Text(&self.name),
@@ -50,7 +52,11 @@ impl Authentic for Member {
             MacField::Int(self.created_at),
             MacField::Int(self.updated_at),
             MacField::Int(self.version),
-        ]
+        ];
+        if !self.second_factor.is_empty() {
+            fields.push(MacField::Text(&self.second_factor));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -66,8 +72,8 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Member>, Store
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac FROM members \
-         WHERE id = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
+         FROM members WHERE id = $1",
         id
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -82,8 +88,8 @@ pub async fn find_by_email(db: &mut impl Handle, email_key: &str) -> Result<Opti
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac FROM members \
-         WHERE email_key = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
+         FROM members WHERE email_key = $1",
         email_key
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -106,14 +112,15 @@ pub async fn insert(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), member);
     execute!(
         tx,
-        "INSERT INTO members (id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO members (id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, \
+         version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         member.id.as_str(),
         member.email.as_str(),
         member.email_key.as_str(),
         member.name.as_str(),
         member.role.as_str(),
         member.password_hash.as_str(),
+        member.second_factor.as_str(),
         member.created_at,
         member.updated_at,
         member.version,
@@ -131,8 +138,8 @@ pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Stand
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac FROM members \
-         WHERE id = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
+         FROM members WHERE id = $1",
         id
     )?;
     Ok(standing(db.keyring(), row.into_iter().collect()).pop())
@@ -152,7 +159,7 @@ pub async fn list(
             page!(
                 db,
                 Member,
-                "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac \
+                "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
                  FROM members WHERE (email_key LIKE $2 ESCAPE '\\' OR lower(name) LIKE $2 ESCAPE '\\') \
                  AND ($3 = '' OR $3 = CASE WHEN password_hash = '' THEN 'invited' ELSE 'active' END)",
                 $column,
@@ -195,7 +202,7 @@ pub async fn count_listed(
     Ok(count.n)
 }
 
-/// Everybody with a password, by name; damaged rows are left out.
+/// Everybody who has joined, by name; damaged rows are left out.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -204,8 +211,8 @@ pub async fn active(db: &mut impl Handle) -> Result<Vec<Member>, StoreError> {
         fetch_all,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac FROM members \
-         WHERE password_hash <> '' ORDER BY name, id LIMIT 1000"
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
+         FROM members WHERE password_hash <> '' ORDER BY name, id LIMIT 1000"
     )?;
     Ok(untouched(db.keyring(), rows))
 }
@@ -221,8 +228,8 @@ pub async fn hold_owners(tx: &mut Write) -> Result<Vec<Member>, StoreError> {
         fetch_all,
         tx,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, created_at, updated_at, version, mac FROM members \
-         WHERE role = 'owner' AND password_hash <> ''"
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
+         FROM members WHERE role = 'owner' AND password_hash <> ''"
     )?;
     Ok(untouched(tx.keyring(), rows))
 }
@@ -235,13 +242,14 @@ pub async fn update(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), member);
     let touched = execute!(
         tx,
-        "UPDATE members SET email = $1, email_key = $2, name = $3, role = $4, password_hash = $5, updated_at = $6, \
-         version = $7, mac = $8 WHERE id = $9 AND version = $10",
+        "UPDATE members SET email = $1, email_key = $2, name = $3, role = $4, password_hash = $5, second_factor = $6, \
+         updated_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
         member.email.as_str(),
         member.email_key.as_str(),
         member.name.as_str(),
         member.role.as_str(),
         member.password_hash.as_str(),
+        member.second_factor.as_str(),
         member.updated_at,
         member.version,
         mac,
@@ -254,12 +262,15 @@ pub async fn update(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     }
 }
 
-/// Deletes a member with their sessions, management tokens and invitation.
+/// Deletes a member with their sessions, second factor, identity, management tokens and invitation.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM sessions WHERE member_id = $1", id)?;
+    crate::pending_sign_ins::delete_of(tx, id).await?;
+    crate::second_factors::delete_of(tx, id).await?;
+    crate::identities::delete_of(tx, id).await?;
     execute!(tx, "DELETE FROM management_tokens WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM invitations WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM members WHERE id = $1", id)?;

@@ -7,12 +7,15 @@ use crate::{
     authentic::standing,
     db::query,
     general_keys::{GeneralKey, SealedCopy},
+    identities::Identity,
     invitations::Invitation,
     links::Link,
     management_tokens::ManagementToken,
     members::Member,
     models::Model,
+    pending_sign_ins::PendingSignIn,
     providers::Provider,
+    second_factors::{RecoveryCodeRow, SecondFactor},
     sessions::{Session, SetupToken},
 };
 
@@ -28,11 +31,15 @@ pub struct Part {
 }
 
 /// Every table whose rows grant or limit authority.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 16] = [
     Member::TABLE,
     Session::TABLE,
     SetupToken::TABLE,
     Invitation::TABLE,
+    Identity::TABLE,
+    SecondFactor::TABLE,
+    RecoveryCodeRow::TABLE,
+    PendingSignIn::TABLE,
     ManagementToken::TABLE,
     GeneralKey::TABLE,
     SealedCopy::TABLE,
@@ -69,6 +76,10 @@ pub async fn part(db: &mut impl Handle, table: &str, after: &str, limit: i64) ->
         Session => "sessions",
         SetupToken => "setup_tokens",
         Invitation => "invitations",
+        Identity => "identities",
+        SecondFactor => "second_factors",
+        RecoveryCodeRow => "recovery_codes",
+        PendingSignIn => "pending_sign_ins",
         ManagementToken => "management_tokens",
         GeneralKey => "general_keys",
         SealedCopy => "general_key_secrets",

@@ -87,6 +87,22 @@ pub async fn find(db: &mut impl Handle, digest: &str) -> Result<Option<Session>,
     row.map(|row| checked(db.keyring(), row)).transpose()
 }
 
+/// The session with this id.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
+pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Session>, StoreError> {
+    let row = query!(
+        fetch_optional,
+        db,
+        Session,
+        "SELECT id, member_id, pepper_id, digest, created_at, expires_at, mac, last_used_at FROM sessions \
+         WHERE id = $1",
+        id
+    )?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
 /// Writes a new session, and drops those that ended before `session.created_at`.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! | `master_key`, `wrapped_key`, `keyring`, `rewrap` | the master key, the keys it wraps (one [`Purpose`] each), the opened set, another master key |
 //! | `provider_value`, `binding`, `provider_secret`, `seal` | a general key: as entered, where it may go, opened, at rest |
 //! | `token`, `agent_secret`, `one_time_token` | agent keys, management tokens, setup links and sessions |
+//! | `totp`, `recovery_code` | a member's second factor |
 //! | `mac` | digests of secrets, row MACs, the audit chain |
 //! | `aead`, `envelope`, `framing`, `entropy`, `opaque` | the parts the others are made of |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there"))]
@@ -27,9 +28,11 @@ mod master_key;
 mod one_time_token;
 mod provider_secret;
 mod provider_value;
+mod recovery_code;
 mod rewrap;
 mod seal;
 mod token;
+mod totp;
 mod wrapped_key;
 #[cfg(test)]
 mod wycheproof;
@@ -44,7 +47,9 @@ pub use master_key::{MasterKey, MasterKeyError};
 pub use one_time_token::OneTimeToken;
 pub use provider_secret::ProviderSecret;
 pub use provider_value::{ProviderValue, ValueError};
+pub use recovery_code::RecoveryCode;
 pub use rewrap::{RewrapError, Rewrapped};
 pub use seal::{Place, SealError};
 pub use token::{Token, TokenError, TokenKind, contains_token};
+pub use totp::TotpSecret;
 pub use wrapped_key::{Purpose, WrappedKey};

@@ -14,8 +14,8 @@ macro_rules! opaque_debug {
 #[cfg(test)]
 mod tests {
     use crate::{
-        AgentSecret, Binding, Entropy, Keyring, MasterKey, OneTimeToken, Place, ProviderSecret, ProviderValue, Token,
-        TokenKind,
+        AgentSecret, Binding, Entropy, Keyring, MasterKey, OneTimeToken, Place, ProviderSecret, ProviderValue,
+        RecoveryCode, Token, TokenKind, TotpSecret,
     };
     use std::fmt::{Debug, Display};
 
@@ -38,6 +38,8 @@ mod tests {
         assert_lacks!(ProviderSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(AgentSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(OneTimeToken: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
+        assert_lacks!(TotpSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
+        assert_lacks!(RecoveryCode: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(Keyring: Clone, PartialEq, Display);
     }
 

@@ -26,12 +26,14 @@ use crate::{
         invitations::{self, Invited, Made},
         roles::Role,
         roster::{self, Edit, Status},
+        second_factor,
     },
     error::Code,
 };
 
 /// `GET /members/new` and `GET /members/{id}/edit`; saved by `POST` to the same URL: `email`, `name`, `role`, and `nonce`
-/// (Invite) or `version` (Edit). `POST /members/{id}/invitation` makes another link.
+/// (Invite) or `version` (Edit). `POST /members/{id}/invitation` makes another link;
+/// `POST /members/{id}/second-factor` removes theirs: `version`.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "member_form.html")]
 pub struct MemberFormPage {
@@ -43,6 +45,8 @@ pub struct MemberFormPage {
     pub saved_name: String,
     /// Edit: they have set no password yet.
     pub is_invited: bool,
+    /// Edit: they have a second factor, and are not the reader.
+    pub has_second_factor: bool,
     /// Nothing was refused yet.
     pub fresh: bool,
     /// Email
@@ -132,6 +136,24 @@ pub async fn invite_again(AxumState(state): AxumState<State>, session: Session, 
     }
 }
 
+/// `POST /members/{id}/second-factor`: `version`.
+pub async fn remove_second_factor(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    form: Form<Fields>,
+) -> Answer {
+    let version = forms::version(&form.fields.version)?;
+    match second_factor::remove(&state.core, session.actor(), &id, Some(version)).await {
+        Ok(()) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::SecondFactorRemoved.code())).into_response()),
+        Err(error) => {
+            let refused = Refused::by(&session, error)?;
+            let fields = saved(&state, &id).await?;
+            show(&state, &session, Some(&id), fields, refused).await
+        }
+    }
+}
+
 /// `GET /members/{id}/edit`
 pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
     let fields = saved(&state, &id).await?;
@@ -170,6 +192,9 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
         shell: session.shell(Nav::Members),
         id: id.map(str::to_owned),
         is_invited: member.as_ref().is_some_and(|member| Status::of(member) == Status::Invited),
+        has_second_factor: member
+            .as_ref()
+            .is_some_and(|member| !member.second_factor.is_empty() && member.id != session.actor().member_id),
         saved_name: member.map(|member| member.name).unwrap_or_default(),
         fresh: refused.is_nothing(),
         email: Field::new(fields.email, refused.take("email")),

@@ -27,6 +27,11 @@ impl Api {
         self
     }
 
+    /// The cookie it sends, if any.
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
     /// A request to a path under `/api/v1`, to be completed.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.outside(method, &format!("/api/v1{path}"))

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::{Person, TestServer, token_of};
 use crate::management::{BAD_NAMES, assert_fields, assert_time, days_between};
 
-const FIELDS: [&str; 7] = ["id", "email", "name", "role", "status", "created_at", "updated_at"];
+const FIELDS: [&str; 8] = ["id", "email", "name", "role", "status", "second_factor", "created_at", "updated_at"];
 
 #[tokio::test]
 async fn shows_a_link_once_under_which_the_invited_sets_a_password() {

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::nowhere::{CANARY, SECOND_CANARY, Search};
-use crate::harness::{Api, FakeProvider, Home, TestServer, World, in_repository};
+use crate::harness::{Api, Authenticator, FakeIssuer, FakeProvider, Home, Signed, TestServer, World, in_repository};
 
 /// A password whose pieces are no words.
 const PASSWORD: &str = "Zr6\"tKq8\\Dv2/Lb5=Sm9&Gf4%Xc7+Wj3<Ny1";
@@ -20,6 +20,8 @@ struct Stage {
     token: String,
     secret: String,
     session: String,
+    app: Authenticator,
+    issuer: FakeIssuer,
     ids: [(&'static str, String); 4],
 }
 
@@ -30,7 +32,8 @@ impl Stage {
         let done = home.run(&arguments, &format!("{PASSWORD}\n")).await;
         let printed: Value = serde_json::from_slice(&done.stdout).unwrap();
         let token = printed["token"].as_str().unwrap().to_owned();
-        let keyward = home.serve().start().await;
+        let issuer = FakeIssuer::start().await;
+        let keyward = issuer.known_to(home.serve()).start().await;
         let api = keyward.api_with(Some(&token));
         let key = api.general_key("CANARY", CANARY).await;
         let linked = api.provider("fake", "openai-compatible", &provider.base_url(), &key).await;
@@ -39,11 +42,13 @@ impl Stage {
         let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
         let ids = [("general", id(&key)), ("agent", id(&agent)), ("providers", id(&linked)), ("models", id(&model))];
         let secret = agent["secret"].as_str().unwrap().to_owned();
-        let mut stage = Self { keyward, api, token, secret, session: String::new(), ids };
-        let form = [("email", EMAIL), ("password", PASSWORD), ("next", "")];
-        let answer = stage.post("/sign-in", &form).await.expect(303);
-        stage.session = answer.header("set-cookie").unwrap().split([';', '=']).nth(1).unwrap().to_owned();
-        stage
+        let answer = keyward.sign_in(EMAIL, PASSWORD).await.expect(303);
+        let session = answer.header("set-cookie").unwrap().split([';', '=']).nth(1).unwrap().to_owned();
+        let app = keyward.enrol(&keyward.signed_in(&answer), PASSWORD).await;
+        for code in [&app.next_code(), &app.recovery_codes[0]] {
+            keyward.sign_in_with_code(EMAIL, PASSWORD, code).await.expect(303);
+        }
+        Self { keyward, api, token, secret, session, app, issuer, ids }
     }
 
     /// A path with the id that belongs into it.
@@ -87,6 +92,7 @@ impl Stage {
                     ("email", EMAIL),
                     ("password", PASSWORD),
                     ("token", &self.token),
+                    ("code", &self.app.recovery_codes[1]),
                     ("version", version),
                     ("nonce", nonce.unwrap_or_default()),
                 ];
@@ -97,6 +103,20 @@ impl Stage {
         for guess in [&PASSWORD[1..], CANARY, &self.secret] {
             self.post("/sign-in", &[("email", EMAIL), ("password", guess), ("next", "/")]).await;
         }
+    }
+
+    /// To the issuer and back, with whatever it says, and while it says nothing.
+    async fn drive_issuer(&self) {
+        for (signed, group) in
+            [(Signed::Rs256, "llm-ops"), (Signed::Rs256, "none"), (Signed::WithClientSecret, "llm-ops")]
+        {
+            self.issuer.sign_in(&self.keyward, signed, |claims| claims["groups"] = json!([group])).await;
+        }
+        let outward = self.keyward.api_with(None).page("/sign-in/oidc").await.expect(303);
+        let back = "/sign-in/oidc/callback?state=x&code=y";
+        self.keyward.signed_in(&outward).page(back).await.expect(400);
+        self.issuer.set_down(true);
+        self.issuer.sign_in(&self.keyward, Signed::Rs256, |_| ()).await.expect(503);
     }
 
     /// Each operation of the description, with secrets in the members for secrets.
@@ -165,7 +185,8 @@ impl Stage {
 
     fn search(&self, master_key: &str) -> Search {
         let raw = base64::engine::general_purpose::STANDARD.decode(master_key).unwrap();
-        Search::of(&[
+        let plain: Vec<String> = self.app.recovery_codes.iter().map(|code| code.replace('-', "")).collect();
+        let mut secrets = vec![
             ("the general key", CANARY),
             ("the second general key", SECOND_CANARY),
             ("the agent key", &self.secret[3..]),
@@ -173,8 +194,11 @@ impl Stage {
             ("the password", PASSWORD),
             ("the session", &self.session),
             ("the master key", master_key),
-        ])
-        .and_bytes("the master key", &raw)
+            ("the app's secret", &self.app.secret),
+            ("the client's secret", FakeIssuer::CLIENT_SECRET),
+        ];
+        secrets.extend(self.app.recovery_codes.iter().chain(&plain).map(|code| ("a recovery code", code.as_str())));
+        Search::of(&secrets).and_bytes("the master key", &raw).and_bytes("the app's secret", &self.app.raw_secret())
     }
 }
 
@@ -197,6 +221,7 @@ async fn after_every_route_no_secret_is_found_in_an_answer_a_log_or_a_file() {
     let stage = Stage::set(&provider).await;
     stage.drive_gateway().await;
     stage.drive_api().await;
+    stage.drive_issuer().await;
     stage.drive_console().await;
 
     let key_file = stage.keyward.home().master_key();
@@ -205,10 +230,11 @@ async fn after_every_route_no_secret_is_found_in_an_answer_a_log_or_a_file() {
     assert!(search.find(&std::fs::read(&key_file).unwrap()).is_some(), "the search does not know the master key");
     // Shown once each, to whom they are for.
     let transcript = stage.keyward.transcript();
-    for shown in [&stage.secret, &stage.session] {
+    let mut rest = transcript.clone();
+    for shown in [&stage.secret, &stage.session, &stage.app.secret].into_iter().chain(&stage.app.recovery_codes) {
         assert_eq!(transcript.matches(shown.as_str()).count(), 1, "a secret was shown again");
+        rest = rest.replacen(shown.as_str(), "", 1);
     }
-    let rest = transcript.replacen(&stage.secret, "", 1).replacen(&stage.session, "", 1);
     assert_eq!(search.find(rest.as_bytes()), None, "in an answer");
     let look = |files: Vec<(std::path::PathBuf, Vec<u8>)>| {
         assert!(files.iter().any(|(path, _)| path.to_string_lossy().ends_with("stderr.log")));
