@@ -17,10 +17,10 @@ use crate::{
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
-    let key_file = config.storage.master_key_file.display();
+    let key_file = config.storage.master_key.path.display();
     if is_new {
         println!("configuration: good; reached at {}", config.web.base());
-        let key = if config.storage.master_key_file.exists() { "good" } else { "new: would be made by keyward serve" };
+        let key = if config.storage.master_key.path.exists() { "good" } else { "new: would be made by keyward serve" };
         println!("master key: {key} ({key_file})");
         println!("database: new: would be made by keyward serve");
         warn_of_open_directory(&config.storage);

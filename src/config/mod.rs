@@ -5,7 +5,7 @@ mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -149,9 +149,48 @@ pub struct StorageConfig {
     /// Where the rollback mark is kept.
     pub state_dir: PathBuf,
     /// The file that holds the master key.
-    pub master_key_file: PathBuf,
-    /// Whether a missing master key may be made: only where nobody named the file.
-    pub may_make_master_key: bool,
+    pub master_key: MasterKeyFile,
+}
+
+/// The file that holds the master key.
+#[derive(Debug, Clone)]
+pub struct MasterKeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Who put it there.
+    pub origin: KeyFileOrigin,
+}
+
+/// Who put the master key's file where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFileOrigin {
+    /// Nobody named it: it stands in the data directory, and may be made there.
+    DataDir,
+    /// The setting names it.
+    Named,
+    /// systemd, as the credential [`MASTER_KEY_CREDENTIAL`].
+    Credential,
+}
+
+/// The name of the systemd credential that holds the master key.
+pub const MASTER_KEY_CREDENTIAL: &str = "keyward.master-key";
+
+impl MasterKeyFile {
+    /// The file that the setting names, else systemd's credential, else `master.key` in the data directory.
+    fn load(source: &Source, data_dir: &Path) -> Result<MasterKeyFile, ConfigError> {
+        if let Some(named) = source.optional("master_key_file")? {
+            return Ok(MasterKeyFile { path: PathBuf::from(named), origin: KeyFileOrigin::Named });
+        }
+        Ok(match source.credential(MASTER_KEY_CREDENTIAL) {
+            Some(path) => MasterKeyFile { path, origin: KeyFileOrigin::Credential },
+            None => MasterKeyFile::in_directory(data_dir),
+        })
+    }
+
+    /// The file that is made where nobody named one.
+    pub fn in_directory(data_dir: &Path) -> MasterKeyFile {
+        MasterKeyFile { path: data_dir.join("master.key"), origin: KeyFileOrigin::DataDir }
+    }
 }
 
 /// How Keyward calls providers.
@@ -184,12 +223,12 @@ impl Config {
         if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| database_url.starts_with(scheme)) {
             return Err(ConfigError::wrong("database_url", "must start with sqlite: or postgres://"));
         }
-        let named_key_file = source.optional("master_key_file")?;
-        if named_key_file.is_none() && !database_url.starts_with("sqlite:") {
+        let master_key = MasterKeyFile::load(source, &data_dir)?;
+        if master_key.origin == KeyFileOrigin::DataDir && !database_url.starts_with("sqlite:") {
             return Err(ConfigError::wrong(
                 "master_key_file",
                 "with PostgreSQL the master key is shared by every replica: make one with `keyward master-key new` \
-                 and name its file",
+                 and name its file, or hand it over as the systemd credential keyward.master-key",
             ));
         }
         let seconds = |text: &str| {
@@ -202,8 +241,7 @@ impl Config {
         Ok(Config {
             storage: StorageConfig {
                 state_dir: source.optional("state_dir")?.map_or_else(|| data_dir.clone(), PathBuf::from),
-                may_make_master_key: named_key_file.is_none(),
-                master_key_file: named_key_file.map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+                master_key,
                 data_dir,
                 database_url,
             },

@@ -113,6 +113,8 @@ pub struct Source {
     flags: BTreeMap<&'static str, String>,
     env: BTreeMap<String, String>,
     file: toml::Table,
+    /// Where systemd puts what `LoadCredential=` and `LoadCredentialEncrypted=` name.
+    credentials: Option<PathBuf>,
 }
 
 impl Source {
@@ -122,9 +124,14 @@ impl Source {
     /// [`ConfigError`] for a file that cannot be read, an unknown setting in it or in the environment, or a variable
     /// that is not UTF-8.
     pub fn new(flags: &Flags, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Source, ConfigError> {
-        let env: BTreeMap<String, String> = env
+        let env: BTreeMap<String, OsString> = env
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, value)| name.starts_with("KEYWARD_") && !value.is_empty())
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let credentials = env.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let env: BTreeMap<String, String> = env
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("KEYWARD_"))
             .map(|(name, value)| match value.into_string() {
                 Ok(value) => Ok((name, value)),
                 Err(_) => Err(ConfigError { setting: name, problem: "is not UTF-8".to_owned() }),
@@ -157,7 +164,7 @@ impl Source {
         .filter_map(|(name, value)| Some((name, value.clone()?)))
         .collect();
         let file = read_file(&config_file(&flags, &env))?;
-        Ok(Source { flags, env, file })
+        Ok(Source { flags, env, file, credentials })
     }
 
     /// A setting as text, or its default.
@@ -217,6 +224,13 @@ impl Source {
             },
             (None, None) => Ok(None),
         }
+    }
+
+    /// The file of a systemd credential, where this service has one of that name.
+    pub fn credential(&self, name: &str) -> Option<PathBuf> {
+        let path = self.credentials.as_ref()?.join(name);
+        // One that cannot be looked at is there: it is not to be gone around.
+        (!matches!(path.try_exists(), Ok(false))).then_some(path)
     }
 
     /// A setting, parsed; `parse` answers what it may be where it is not that.

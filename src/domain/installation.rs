@@ -12,7 +12,7 @@ use store::{Db, Store};
 use vault::{Entropy, Keyring, MasterKey};
 
 use super::{clock::Clock, ids, mark};
-use crate::config::StorageConfig;
+use crate::config::{KeyFileOrigin, MasterKeyFile, StorageConfig};
 
 /// Why an installation cannot be opened; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
     let found = store::installation::find(&db).await.map_err(storage)?;
     let keyring = match found {
         Some((installation, keys)) => {
-            let master = read_master_key(&config.master_key_file)?;
+            let master = read_master_key(&config.master_key)?;
             let is_next = !master.fits(&installation.id, &installation.check_value)
                 && master.fits(&installation.id, &installation.next_check_value);
             let next = if is_next { store::installation::find_next(&db).await.map_err(storage)? } else { None };
@@ -50,7 +50,7 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
                 None => (installation.check_value, keys),
             };
             Keyring::open(&master, &installation.id, &keys, &check).map_err(|error| {
-                InstallationError::new(format!("{error} (read from {})", config.master_key_file.display()))
+                InstallationError::new(format!("{error} (read from {})", config.master_key.path.display()))
             })?
         }
         None => {
@@ -146,36 +146,63 @@ pub fn make_data_dir(dir: &Path) -> Result<(), InstallationError> {
 ///
 /// # Errors
 /// [`InstallationError`] where it is missing, readable by others, or not 32 bytes in base64.
-pub fn read_master_key(path: &Path) -> Result<MasterKey, InstallationError> {
-    let shown = path.display();
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+pub fn read_master_key(file: &MasterKeyFile) -> Result<MasterKey, InstallationError> {
+    let shown = file.path.display();
+    let metadata = fs::metadata(&file.path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => InstallationError::new(format!(
             "the master key {shown} is missing; put back the key this database was made with (without it, the stored \
              keys cannot be read), or point KEYWARD_MASTER_KEY_FILE at it"
         )),
         _ => InstallationError::new(format!("cannot read the master key {shown}: {error}")),
     })?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(InstallationError::new(format!(
-            "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
-            metadata.mode() & 0o777
-        )));
+    match file.origin {
+        KeyFileOrigin::Credential => check_credential(&file.path, &metadata)?,
+        KeyFileOrigin::DataDir | KeyFileOrigin::Named if metadata.mode() & 0o077 != 0 => {
+            return Err(InstallationError::new(format!(
+                "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
+                metadata.mode() & 0o777
+            )));
+        }
+        KeyFileOrigin::DataDir | KeyFileOrigin::Named => {}
     }
     let text = zeroize::Zeroizing::new(
-        fs::read_to_string(path)
+        fs::read_to_string(&file.path)
             .map_err(|error| InstallationError::new(format!("cannot read the master key {shown}: {error}")))?,
     );
     MasterKey::parse(&text)
         .map_err(|error| InstallationError::new(format!("the master key {shown} is no key: {error}")))
 }
 
+/// Refuses a credential that others than this service may read or change. systemd gives it to the service's user:
+/// either as its owner (mode 0400), or by an access control list, whose mask shows as the bits of the group root.
+fn check_credential(path: &Path, file: &fs::Metadata) -> Result<(), InstallationError> {
+    let is_private = |metadata: &fs::Metadata, owner_may: u32| {
+        let by_list = metadata.uid() == 0 && metadata.gid() == 0;
+        let group_may = if by_list { (owner_may & 0o500) >> 3 } else { 0 };
+        metadata.mode() & 0o777 & !(owner_may | group_may) == 0
+    };
+    let directory = path.parent().map(fs::metadata).transpose();
+    let directory = directory.map_err(|error| {
+        InstallationError::new(format!("cannot look at the directory of the credential {}: {error}", path.display()))
+    })?;
+    if is_private(file, 0o600) && directory.is_none_or(|directory| is_private(&directory, 0o700)) {
+        return Ok(());
+    }
+    Err(InstallationError::new(format!(
+        "the master key {} can be read or changed by others (mode {:o}), which systemd's credentials cannot; have it put \
+         there by LoadCredentialEncrypted= or LoadCredential=, or name a file with KEYWARD_MASTER_KEY_FILE",
+        path.display(),
+        file.mode() & 0o777
+    )))
+}
+
 /// The master key that is there for a new database; `None` where one may be made, since nobody named a file.
 fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, InstallationError> {
-    let path = &config.master_key_file;
+    let path = &config.master_key.path;
     if path.exists() {
-        return read_master_key(path).map(Some);
+        return read_master_key(&config.master_key).map(Some);
     }
-    if config.may_make_master_key {
+    if config.master_key.origin == KeyFileOrigin::DataDir {
         return Ok(None);
     }
     let shown = path.display();
@@ -186,7 +213,7 @@ fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, I
 
 /// The master key of a new database: the one that is there, or a new one.
 fn first_master_key(config: &StorageConfig, entropy: &Entropy) -> Result<MasterKey, InstallationError> {
-    let path = &config.master_key_file;
+    let path = &config.master_key.path;
     if let Some(key) = check_first_master_key(config)? {
         return Ok(key);
     }

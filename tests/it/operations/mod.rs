@@ -4,6 +4,7 @@ mod admin_address;
 mod audit;
 mod bootstrap;
 mod check;
+mod credential;
 mod database;
 mod demo;
 mod hosts;
