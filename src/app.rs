@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use store::Claim;
+use store::{Claim, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
 
@@ -190,8 +190,20 @@ pub async fn claim(core: &Core) -> Result<Claim, StartError> {
 /// # Errors
 /// [`StartError`].
 pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, StartError> {
-    let entropy = Entropy::system();
-    let store = installation::open(&config.storage, &entropy).await.map_err(|error| StartError(error.to_string()))?;
+    let store = installation::open(&config.storage, &Entropy::system()).await;
+    Ok(assemble(config, cores, store.map_err(|error| StartError(error.to_string()))?))
+}
+
+/// The same for whoever changes what wraps the keys: also with what wraps them now, where the settings name the next.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_core_to_rewrap(config: &Config) -> Result<Arc<Core>, StartError> {
+    let store = installation::open_to_rewrap(&config.storage, &Entropy::system()).await;
+    Ok(assemble(config, 1, store.map_err(|error| StartError(error.to_string()))?))
+}
+
+fn assemble(config: &Config, cores: usize, store: Store) -> Arc<Core> {
     let policy = AddressPolicy {
         allow_private: config.upstream.allow_private,
         allow_loopback: config.web.is_loopback(),
@@ -208,7 +220,7 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     ));
     let state_dir = config.storage.state_dir.clone();
     let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
-    Ok(Arc::new(Core::new(parts)))
+    Arc::new(Core::new(parts))
 }
 
 /// The certificate that connections are accepted with, if any.

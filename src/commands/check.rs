@@ -17,11 +17,9 @@ use crate::{
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
-    let key_file = config.storage.master_key.path.display();
     if is_new {
         println!("configuration: good; reached at {}", config.web.base());
-        let key = if config.storage.master_key.path.exists() { "good" } else { "new: would be made by keyward serve" };
-        println!("master key: {key} ({key_file})");
+        println!("{}", wrapping_of_new(&config.storage).await?);
         println!("database: new: would be made by keyward serve");
         warn_of_open_directory(&config.storage);
         return Ok(());
@@ -35,7 +33,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     core.reload().await.map_err(failed)?;
     let refused: Vec<String> = core.catalog().refused().map_err(failed)?;
     println!("configuration: good; reached at {}", config.web.base());
-    println!("master key: good ({key_file})");
+    println!("{}", wrapping(&config.storage));
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
     if master_key::progress(&core).await.map_err(failed)? == Progress::UnderWay {
         println!(
@@ -46,6 +44,23 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
+}
+
+/// What wraps the keys, which were opened with it.
+fn wrapping(storage: &StorageConfig) -> String {
+    match &storage.transit {
+        None => format!("master key: good ({})", storage.master_key.path.display()),
+        Some(transit) => format!("transit key: good ({}/{} at {})", transit.mount, transit.key, transit.url),
+    }
+}
+
+/// The same before there are keys.
+async fn wrapping_of_new(storage: &StorageConfig) -> Result<String, Failure> {
+    if storage.transit.is_none() && !storage.master_key.path.exists() {
+        return Ok(format!("master key: new: would be made by keyward serve ({})", storage.master_key.path.display()));
+    }
+    installation::provider(storage).map_err(failed)?.prepare().await.map_err(failed)?;
+    Ok(wrapping(storage))
 }
 
 /// Says so where others may look into the data directory: what Keyward makes there they cannot read, but names, sizes

@@ -42,6 +42,7 @@ pub async fn run(source: &Source) -> Result<(), Failure> {
     config.storage.state_dir = dir.path().to_owned();
     config.storage.database_url = format!("sqlite:{}", dir.path().join("keyward.db").display());
     config.storage.master_key = MasterKeyFile::in_directory(dir.path());
+    config.storage.transit = None;
     let app = App::start(config).await.map_err(failed)?;
     let password = random(&app.core)?;
     let agent_key = furnish(&app.core, &password).await?;

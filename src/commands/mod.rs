@@ -119,8 +119,14 @@ enum MasterKeyCommand {
 #[group(required = true, multiple = true)]
 struct Rotation {
     /// Begin: make the key in this file good beside the present one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "to_transit", "rewrap"])]
     new_master_key_file: Option<PathBuf>,
+    /// Begin: make the transit key that KEYWARD_TRANSIT_URL leads to good beside the present master key
+    #[arg(long, conflicts_with_all = ["finish", "abort", "rewrap"])]
+    to_transit: bool,
+    /// Wrap the keys with the newest version of the transit key; one step, no restart
+    #[arg(long, conflicts_with_all = ["finish", "abort"])]
+    rewrap: bool,
     /// Finish: leave only the new one good
     #[arg(long, conflicts_with = "abort")]
     finish: bool,
@@ -244,6 +250,14 @@ async fn open_existing(config: &Config) -> Result<Arc<Core>, Failure> {
         )));
     }
     app::open_core(config, 1).await.map_err(failed)
+}
+
+/// The same, for those that change what wraps the keys.
+async fn open_to_rewrap(config: &Config) -> Result<Arc<Core>, Failure> {
+    if installation::is_new(&config.storage).await.map_err(failed)? {
+        return open_existing(config).await;
+    }
+    app::open_core_to_rewrap(config).await.map_err(failed)
 }
 
 /// One line from standard input, without its end.

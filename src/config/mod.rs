@@ -1,17 +1,21 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
+mod key_file;
 mod source;
 mod tls;
+mod transit;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use ipnet::IpNet;
+pub use key_file::{KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile};
 pub use source::{ConfigError, Flags, Source};
 pub use tls::TlsConfig;
+pub use transit::{TransitConfig, TransitToken};
 use url::Url;
 
 /// Everything that can be set.
@@ -150,47 +154,8 @@ pub struct StorageConfig {
     pub state_dir: PathBuf,
     /// The file that holds the master key.
     pub master_key: MasterKeyFile,
-}
-
-/// The file that holds the master key.
-#[derive(Debug, Clone)]
-pub struct MasterKeyFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Who put it there.
-    pub origin: KeyFileOrigin,
-}
-
-/// Who put the master key's file where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyFileOrigin {
-    /// Nobody named it: it stands in the data directory, and may be made there.
-    DataDir,
-    /// The setting names it.
-    Named,
-    /// systemd, as the credential [`MASTER_KEY_CREDENTIAL`].
-    Credential,
-}
-
-/// The name of the systemd credential that holds the master key.
-pub const MASTER_KEY_CREDENTIAL: &str = "keyward.master-key";
-
-impl MasterKeyFile {
-    /// The file that the setting names, else systemd's credential, else `master.key` in the data directory.
-    fn load(source: &Source, data_dir: &Path) -> Result<MasterKeyFile, ConfigError> {
-        if let Some(named) = source.optional("master_key_file")? {
-            return Ok(MasterKeyFile { path: PathBuf::from(named), origin: KeyFileOrigin::Named });
-        }
-        Ok(match source.credential(MASTER_KEY_CREDENTIAL) {
-            Some(path) => MasterKeyFile { path, origin: KeyFileOrigin::Credential },
-            None => MasterKeyFile::in_directory(data_dir),
-        })
-    }
-
-    /// The file that is made where nobody named one.
-    pub fn in_directory(data_dir: &Path) -> MasterKeyFile {
-        MasterKeyFile { path: data_dir.join("master.key"), origin: KeyFileOrigin::DataDir }
-    }
+    /// What wraps the keys instead of the master key.
+    pub transit: Option<TransitConfig>,
 }
 
 /// How Keyward calls providers.
@@ -224,7 +189,8 @@ impl Config {
             return Err(ConfigError::wrong("database_url", "must start with sqlite: or postgres://"));
         }
         let master_key = MasterKeyFile::load(source, &data_dir)?;
-        if master_key.origin == KeyFileOrigin::DataDir && !database_url.starts_with("sqlite:") {
+        let transit = TransitConfig::load(source)?;
+        if transit.is_none() && master_key.origin == KeyFileOrigin::DataDir && !database_url.starts_with("sqlite:") {
             return Err(ConfigError::wrong(
                 "master_key_file",
                 "with PostgreSQL the master key is shared by every replica: make one with `keyward master-key new` \
@@ -242,6 +208,7 @@ impl Config {
             storage: StorageConfig {
                 state_dir: source.optional("state_dir")?.map_or_else(|| data_dir.clone(), PathBuf::from),
                 master_key,
+                transit,
                 data_dir,
                 database_url,
             },

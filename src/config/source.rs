@@ -25,6 +25,27 @@ pub struct Flags {
     /// File with the master key [default: master.key in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub master_key_file: Option<String>,
+    /// URL of the Vault or OpenBao whose transit engine wraps the keys [default: the master key does]
+    #[arg(long, global = true, value_name = "URL")]
+    pub transit_url: Option<String>,
+    /// Name of the transit key
+    #[arg(long, global = true, value_name = "NAME")]
+    pub transit_key: Option<String>,
+    /// Where the transit engine is mounted [default: transit]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub transit_mount: Option<String>,
+    /// Namespace of the transit engine
+    #[arg(long, global = true, value_name = "NAME")]
+    pub transit_namespace: Option<String>,
+    /// File with the token that the transit engine is called with
+    #[arg(long, global = true, value_name = "FILE")]
+    pub transit_token_file: Option<String>,
+    /// File with the authorities, as PEM, that its certificate may come from [default: the system's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub transit_ca_file: Option<String>,
+    /// Allow a transit engine at a private address [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub transit_allow_private: Option<String>,
     /// URL that people and agents reach Keyward under [default: from the listen address]
     #[arg(long, global = true, value_name = "URL")]
     pub public_url: Option<String>,
@@ -70,13 +91,21 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 28] = [
     "listen",
     "data_dir",
     "database_url",
     "database_url_file",
     "state_dir",
     "master_key_file",
+    "transit_url",
+    "transit_key",
+    "transit_mount",
+    "transit_namespace",
+    "transit_token",
+    "transit_token_file",
+    "transit_ca_file",
+    "transit_allow_private",
     "public_url",
     "admin_listen",
     "admin_url",
@@ -145,6 +174,13 @@ impl Source {
             ("database_url", &flags.database_url),
             ("state_dir", &flags.state_dir),
             ("master_key_file", &flags.master_key_file),
+            ("transit_url", &flags.transit_url),
+            ("transit_key", &flags.transit_key),
+            ("transit_mount", &flags.transit_mount),
+            ("transit_namespace", &flags.transit_namespace),
+            ("transit_token_file", &flags.transit_token_file),
+            ("transit_ca_file", &flags.transit_ca_file),
+            ("transit_allow_private", &flags.transit_allow_private),
             ("public_url", &flags.public_url),
             ("admin_listen", &flags.admin_listen),
             ("admin_url", &flags.admin_url),

@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 36] = [
+pub const ACTIONS: [&str; 37] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -45,6 +45,7 @@ pub const ACTIONS: [&str; 36] = [
     "master_key.rotate",
     "master_key.rotate_finish",
     "master_key.rotate_abort",
+    "master_key.rewrap",
     "rollback_mark.create",
     "restore.accept",
     "restore.confirm",

@@ -22,6 +22,7 @@ pub mod installation;
 pub mod invitations;
 pub mod key_cache;
 pub mod key_health;
+pub mod key_provider;
 pub mod key_set;
 pub mod key_test;
 pub mod links;

@@ -13,6 +13,7 @@
 //! | [`reply_body`] | the answer's body |
 //! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`check_key`] | a kind's cheapest authenticated call |
+//! | [`transit`] | a key in the transit engine of Vault or OpenBao |
 
 mod address;
 mod check_key;
@@ -25,6 +26,7 @@ mod pool;
 mod reply_body;
 mod socket;
 mod target;
+mod transit;
 
 pub use address::AddressPolicy;
 pub use client::{Call, Credential, Egress, EgressError, Patience, Reply};
@@ -33,3 +35,4 @@ pub use pool::Pool;
 pub use reply_body::ReplyBody;
 pub use socket::{Offer, Socket};
 pub use target::Target;
+pub use transit::{Transit, TransitSettings, TransitToken};

@@ -19,6 +19,7 @@ pub fn action(code: &str) -> String {
         "master_key.rotate" => return String::from("Change of the master key begun"),
         "master_key.rotate_finish" => return String::from("Change of the master key finished"),
         "master_key.rotate_abort" => return String::from("Change of the master key aborted"),
+        "master_key.rewrap" => return String::from("Keys wrapped with the newest version of the transit key"),
         "restore.accept" => return String::from("Restored database accepted"),
         "restore.confirm" => return String::from("Restored agent keys confirmed"),
         "restore.clock" => return String::from("Clock set right"),

@@ -18,3 +18,4 @@ mod rotation;
 mod start;
 mod stop;
 mod tls;
+mod transit;

@@ -1,7 +1,6 @@
 //! What sealed values must refuse.
 
 use super::*;
-use crate::{MasterKey, WrappedKey};
 use proptest::prelude::*;
 
 const PLACE: Place<'static> = Place { table: "general_keys", row: "gk_1", field: "sealed_value", version: 3 };
@@ -9,9 +8,7 @@ const ORIGIN: &str = "https://api.example.com:443";
 
 fn keyring(installation: &str) -> (Keyring, Entropy) {
     let entropy = Entropy::seeded(21);
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (keyring, _, _) = Keyring::create(&master, installation, &entropy).unwrap();
-    (keyring, entropy)
+    (Keyring::unwrapped(installation, &entropy), entropy)
 }
 
 fn binding() -> Binding {
@@ -135,8 +132,7 @@ fn every_flipped_bit_is_refused() {
 fn unknown_key_is_named() {
     let (one, entropy) = keyring("in_1");
     let sealed = one.seal(&entropy, &PLACE, None, &value()).unwrap();
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (two, _, _) = Keyring::create(&master, "in_1", &entropy).unwrap();
+    let two = Keyring::unwrapped("in_1", &entropy);
     let key_id = one.data.newest().0.to_owned();
     let refused = two.open_unbound(&PLACE, &sealed);
     assert_eq!(refused.err(), Some(SealError::UnknownKey { key_id }));
@@ -145,13 +141,10 @@ fn unknown_key_is_named() {
 #[test]
 fn value_of_an_older_key_still_opens_and_cannot_be_relabelled() {
     let entropy = Entropy::seeded(22);
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (old, mut wrapped, check) = Keyring::create(&master, "in_1", &entropy).unwrap();
+    let old = Keyring::unwrapped("in_1", &entropy);
     let sealed = old.seal(&entropy, &PLACE, None, &value()).unwrap();
-    let second = WrappedKey::generate(&master, "in_1", Purpose::Data, 2, &entropy).unwrap();
-    let second_id = second.id.clone();
-    wrapped.push(second);
-    let new = Keyring::open(&master, "in_1", &wrapped, &check).unwrap();
+    let new = old.with_second(Purpose::Data, &entropy);
+    let second_id = new.newest(Purpose::Data).to_owned();
     assert!(new.open_unbound(&PLACE, &sealed).is_ok());
     let renewed = new.seal(&entropy, &PLACE, None, &value()).unwrap();
     assert!(renewed.starts_with(&format!("v1.{second_id}.")));
