@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 37] = [
+const RULES: [(&str, &str, Permission); 38] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -46,6 +46,7 @@ const RULES: [(&str, &str, Permission); 37] = [
     ("DELETE", "/api/v1/management-tokens/{id}", WriteTokens),
     ("GET", "/api/v1/audit-events", ReadAudit),
     ("GET", "/api/v1/usage", ReadUsage),
+    ("GET", "/api/v1/installation", ReadAudit),
     ("GET", "/metrics", ReadMetrics),
 ];
 

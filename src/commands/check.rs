@@ -7,9 +7,12 @@ use crate::{
     app,
     config::{Config, StorageConfig},
     domain::{
+        Core,
+        clock::DAY_MS,
         installation,
         mark::{self, Verdict},
         master_key::{self, Progress},
+        overview,
     },
 };
 
@@ -40,10 +43,37 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             "master key: a change is under way, and old and new one are good; finish it: keyward master-key rotate --finish"
         );
     }
+    tell_keys(&core).await?;
     println!("rollback mark: {mark} ({})", config.storage.state_dir.display());
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
+}
+
+/// How old the keys inside are, and how far a rotation of them is.
+async fn tell_keys(core: &Core) -> Result<(), Failure> {
+    let overview = overview::of(core).await.map_err(failed)?;
+    let now = core.clock.now_ms();
+    let ages: Vec<String> = overview
+        .keys
+        .iter()
+        .filter(|key| key.is_current)
+        .map(|key| format!("{} {} days", key.purpose, (now - key.created_at).max(0) / DAY_MS))
+        .collect();
+    println!("keys inside: {} (age)", ages.join(", "));
+    let older = overview.keys.iter().filter(|key| !key.is_current).count();
+    match overview.rotation {
+        Some(rotation) => println!(
+            "keys inside: a rotation is under way ({}), {} of {} rows are left; go on with it: keyward master-key \
+             rotate-data",
+            rotation.stage.as_str(),
+            rotation.rows_left,
+            rotation.rows
+        ),
+        None if older > 0 => println!("keys inside: {older} older ones are kept for what only they can read"),
+        None => {}
+    }
+    Ok(())
 }
 
 /// What wraps the keys, which were opened with it.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vault::{Entropy, MasterKey};
 
-use super::{Failure, Rotation, failed, open_to_rewrap};
+use super::{Failure, Rotation, failed, key_rotation, open_to_rewrap};
 use crate::{
     config::{Config, KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile, StorageConfig},
     domain::{
@@ -25,13 +25,14 @@ pub fn new() -> Result<(), Failure> {
 /// Carries out one step of a change, beside a running server or without one.
 pub async fn rotate(config: Config, rotation: Rotation) -> Result<(), Failure> {
     let core = open_to_rewrap(&config).await?;
-    let done = step(&core, &config.storage, &rotation).await;
+    let done = step(&core, &config, &rotation).await;
     // The mark is left to the server, which may be running: a mark that is behind is fine.
     core.store.db().close().await;
     done
 }
 
-async fn step(core: &Core, storage: &StorageConfig, rotation: &Rotation) -> Result<(), Failure> {
+async fn step(core: &Core, config: &Config, rotation: &Rotation) -> Result<(), Failure> {
+    let storage = &config.storage;
     if let Verdict::Behind(_, why) = mark::examine(core).await.map_err(failed)? {
         return Err(Failure(why));
     }
@@ -71,11 +72,17 @@ async fn step(core: &Core, storage: &StorageConfig, rotation: &Rotation) -> Resu
         println!("  2. restart them; calls need no pause");
         println!("  3. run: keyward master-key rotate --finish");
     }
-    if rotation.compromised {
-        println!("Whoever had the old master key and the database could read these; replace them at their providers:");
-        for key in master_key::to_replace(core).await.map_err(failed)? {
-            println!("  {key}");
-        }
+    if !rotation.compromised {
+        return Ok(());
+    }
+    let (_, next) = master_key::kinds(core).await.map_err(failed)?;
+    if next.is_none() && !rotation.abort {
+        // Under the new master key alone: wrapped by the old one, they would be in other hands as well.
+        return key_rotation::rotate(core, config, true).await;
+    }
+    key_rotation::list_to_replace(core).await?;
+    if next.is_some() {
+        println!("--finish --compromised replaces every key inside as well");
     }
     Ok(())
 }

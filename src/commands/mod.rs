@@ -4,6 +4,7 @@ mod audit;
 mod bootstrap;
 mod check;
 mod demo;
+mod key_rotation;
 mod master_key;
 mod recover;
 mod restore;
@@ -112,6 +113,12 @@ enum MasterKeyCommand {
     New,
     /// Change the master key, beside running servers: begin, put the new key in place, finish
     Rotate(Rotation),
+    /// Replace the keys inside (data key, row-MAC key, pepper), beside running servers; killed, it goes on when run again
+    RotateData {
+        /// Replace every key inside, and list the general keys to be replaced at their providers
+        #[arg(long)]
+        compromised: bool,
+    },
 }
 
 /// One step of a change of the master key.
@@ -133,7 +140,8 @@ struct Rotation {
     /// Leave only the old one good
     #[arg(long)]
     abort: bool,
-    /// List the general keys to be replaced at their providers, because others had the old master key
+    /// Others had the old master key: with --finish, replace every key inside as well; list the general keys to be
+    /// replaced at their providers
     #[arg(long)]
     compromised: bool,
 }
@@ -190,6 +198,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Restore { command }) => runtime.block_on(restore::run(config, command)),
         Some(Command::MasterKey { command: MasterKeyCommand::Rotate(rotation) }) => {
             runtime.block_on(master_key::rotate(config, rotation))
+        }
+        Some(Command::MasterKey { command: MasterKeyCommand::RotateData { compromised } }) => {
+            runtime.block_on(key_rotation::run(config, compromised))
         }
         Some(Command::MasterKey { command: MasterKeyCommand::New }) => Ok(()),
     }

@@ -17,13 +17,16 @@ use vault::{Entropy, KeyPlace, Keyring, MasterKey, Purpose, PurposeKey};
 use super::{
     clock::Clock,
     ids,
-    key_provider::{KeyProvider, ProviderError, ProviderKind},
+    key_provider::{self, KeyProvider, ProviderError, ProviderKind},
     mark,
 };
 use crate::{
     config::{self, KeyFileOrigin, MasterKeyFile, StorageConfig, TransitConfig},
     egress::{self, Transit, TransitSettings},
 };
+
+/// The number of an installation's first set of keys.
+const FIRST_SET: i64 = 1;
 
 /// Why an installation cannot be opened; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -50,15 +53,18 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
     }
     let db = open_database(config).await?;
     let found = store::installation::find(&db).await.map_err(storage)?;
-    let keyring = match found {
-        Some((installation, keys)) => open_keyring(config, &provider(config)?, &installation, &keys, None).await?,
+    let (keyring, version) = match found {
+        Some((installation, keys)) => {
+            let keyring = open_keyring(config, &provider(config)?, &installation, &keys, None).await?;
+            (keyring, installation.keyring_version)
+        }
         None => {
             refuse_beside_mark(config)?;
             let provider = first_provider(config, entropy)?;
-            create(&db, &provider, entropy).await?
+            (create(&db, &provider, entropy).await?, FIRST_SET)
         }
     };
-    Ok(Store::new(db, Arc::new(keyring)))
+    Ok(Store::new(db, Arc::new(keyring), version))
 }
 
 /// As [`open`], for whoever changes what wraps the keys: also with what wraps them now, where the settings name what is
@@ -86,7 +92,37 @@ pub async fn open_to_rewrap(config: &StorageConfig, entropy: &Entropy) -> Result
         return Err(InstallationError::new("the installation's row is gone; restore the database from a backup"));
     };
     let keyring = open_keyring(config, &provider_of(config, kind)?, &installation, &keys, None).await?;
-    Ok(Store::new(db, Arc::new(keyring)))
+    Ok(Store::new(db, Arc::new(keyring), installation.keyring_version))
+}
+
+/// Where a running server gets keys from that are new.
+pub struct KeySource(StorageConfig);
+
+impl KeySource {
+    /// As the settings say.
+    pub fn new(config: &StorageConfig) -> KeySource {
+        KeySource(config.clone())
+    }
+
+    /// Lets `store` work with the set of keys as it is now. What wraps the keys is asked for new ones alone. Gives the
+    /// keyring before.
+    ///
+    /// # Errors
+    /// [`InstallationError`]; the store goes on with the keys it has.
+    pub async fn renew(&self, store: &Store) -> Result<Arc<Keyring>, InstallationError> {
+        let found = store::installation::find(store.db()).await.map_err(storage)?;
+        let Some((installation, keys)) = found else {
+            return Err(InstallationError::new("the installation's row is gone; restore the database from a backup"));
+        };
+        let before = store.keyring();
+        let known = key_provider::taken_over(&installation, &keys, &before);
+        let keyring = match known.map_err(|error| InstallationError::new(error.to_string()))? {
+            Some(keyring) => keyring,
+            None => open_keyring(&self.0, &provider(&self.0)?, &installation, &keys, Some(&before)).await?,
+        };
+        drop(before);
+        Ok(store.renew(keyring, installation.keyring_version))
+    }
 }
 
 /// What the settings name to wrap the keys.
@@ -232,10 +268,19 @@ async fn create(db: &Db, provider: &KeyProvider, entropy: &Entropy) -> Result<Ke
         let place = KeyPlace { installation: &id, purpose, id: &key_id };
         let key = PurposeKey::generate(entropy).map_err(failed)?;
         let wrapped = provider.wrap(&place, &key, entropy).await.map_err(unwrapped)?;
-        keys.push(StoredKey { id: key_id, purpose, wrapped, next_wrapped: String::new(), created_at: now });
+        let next_wrapped = String::new();
+        keys.push(StoredKey { id: key_id, purpose, wrapped, next_wrapped, created_at: now, active_at: now });
     }
     let check_value = provider.seal_check(&id, entropy).await.map_err(unwrapped)?;
-    let installation = Installation { id, check_value, epoch: 1, next_check_value: String::new() };
+    let installation = Installation {
+        id,
+        check_value,
+        epoch: 1,
+        next_check_value: String::new(),
+        created_at: now,
+        keyring_version: FIRST_SET,
+        keyring_mac: String::new(),
+    };
     // Opened from what will be stored: a set that does not open is never stored.
     let opened = provider.open(&installation, &keys, None).await.map_err(unwrapped)?;
     let keyring = opened.ok_or_else(|| failed(vault::VaultError::Encryption))?;

@@ -163,17 +163,16 @@ impl KeyProvider {
         } else {
             return Ok(None);
         };
-        let mut live = Vec::with_capacity(keys.len());
+        let mut opened = Vec::with_capacity(keys.len());
         for stored in keys {
             let place = KeyPlace { installation: id, purpose: stored.purpose, id: &stored.id };
             let text = if is_next { &stored.next_wrapped } else { &stored.wrapped };
-            let key = match before.is_some_and(|before| before.holds(stored.purpose, &stored.id)) {
+            opened.push(match before.is_some_and(|before| before.holds(stored.purpose, &stored.id)) {
                 true => None,
                 false => Some(self.unwrap_key(&place, text).await?.ok_or_else(|| damaged(&stored.id))?),
-            };
-            live.push(LiveKey { id: stored.id.clone(), purpose: stored.purpose, makes: true, key });
+            });
         }
-        Keyring::assemble(id, live, before).map(Some).map_err(ProviderError::new)
+        proven(installation, keys, opened, before).map(Some)
     }
 
     /// The same keys, as `next` wraps them.
@@ -196,6 +195,57 @@ impl KeyProvider {
         }
         Ok(wrapped)
     }
+}
+
+/// The stored keys of an installation, where the keyring before has all of them; `None` where one is new.
+///
+/// # Errors
+/// [`ProviderError`].
+pub fn taken_over(
+    installation: &Installation,
+    keys: &[StoredKey],
+    before: &Keyring,
+) -> Result<Option<Keyring>, ProviderError> {
+    if !keys.iter().all(|key| before.holds(key.purpose, &key.id)) {
+        return Ok(None);
+    }
+    proven(installation, keys, keys.iter().map(|_| None).collect(), Some(before)).map(Some)
+}
+
+/// Assembles a set of keys; those that come without their key are taken over from the keyring before.
+///
+/// # Errors
+/// [`ProviderError`], for a key that is missing.
+pub fn assemble(
+    installation: &str,
+    keys: &[StoredKey],
+    opened: Vec<Option<PurposeKey>>,
+    before: Option<&Keyring>,
+) -> Result<Keyring, ProviderError> {
+    let live = keys.iter().zip(opened).map(|(stored, key)| LiveKey {
+        id: stored.id.clone(),
+        purpose: stored.purpose,
+        makes: stored.makes(),
+        key,
+    });
+    Keyring::assemble(installation, live.collect(), before).map_err(ProviderError::new)
+}
+
+/// The same of a set that is stored, which has to be the one that Keyward wrote.
+fn proven(
+    installation: &Installation,
+    keys: &[StoredKey],
+    opened: Vec<Option<PurposeKey>>,
+    before: Option<&Keyring>,
+) -> Result<Keyring, ProviderError> {
+    let keyring = assemble(&installation.id, keys, opened, before)?;
+    if store::keyring::is_proven(&keyring, installation, keys) {
+        return Ok(keyring);
+    }
+    Err(ProviderError(String::from(
+        "the set of stored keys was changed outside Keyward: a key was put there, taken away, or put back; restore the \
+         database from a backup",
+    )))
 }
 
 fn check_text() -> String {

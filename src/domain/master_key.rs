@@ -69,7 +69,7 @@ pub async fn begin(core: &Core, present: &KeyProvider, next: &KeyProvider) -> Re
     let keys: Vec<StoredKey> =
         keys.into_iter().zip(wrapped).map(|(key, next_wrapped)| StoredKey { next_wrapped, ..key }).collect();
     let mut tx = core.store.write().await?;
-    store::master_key::begin(&mut tx, &check, &keys).await?;
+    store::master_key::begin(&mut tx, installation.keyring_version, &check, &keys).await?;
     let changes = Changes::default().field("wrapped_by", present.kind().as_str(), next.kind().as_str());
     note(core, &mut tx, &installation, "master_key.rotate", changes).await?;
     Ok(tx.commit().await?)
@@ -99,7 +99,8 @@ pub async fn rewrap(core: &Core, present: &KeyProvider) -> Result<()> {
     let keys: Vec<StoredKey> =
         keys.into_iter().zip(wrapped).map(|(key, wrapped)| StoredKey { wrapped, ..key }).collect();
     let mut tx = core.store.write().await?;
-    store::master_key::replace(&mut tx, &installation.check_value, &check, &keys).await?;
+    let Installation { keyring_version, check_value, .. } = &installation;
+    store::master_key::replace(&mut tx, *keyring_version, check_value, &check, &keys).await?;
     note(core, &mut tx, &installation, "master_key.rewrap", Changes::default()).await?;
     Ok(tx.commit().await?)
 }

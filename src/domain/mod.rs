@@ -23,8 +23,10 @@ pub mod invitations;
 pub mod key_cache;
 pub mod key_health;
 pub mod key_provider;
+pub mod key_rotation;
 pub mod key_set;
 pub mod key_test;
+pub mod keyring_watch;
 pub mod links;
 pub mod management_tokens;
 pub mod mark;
@@ -36,6 +38,7 @@ pub mod meter;
 pub mod models;
 pub mod name;
 pub mod new_password;
+pub mod overview;
 pub mod paging;
 pub mod provider_cards;
 pub mod provider_limits;
@@ -58,8 +61,9 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, mark::Keeper, members::PasswordLane,
-    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    catalog::Catalog, clock::Clock, installation::KeySource, key_cache::KeyCache, key_health::HealthBook, mark::Keeper,
+    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
+    sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -73,6 +77,8 @@ const MAX_LOOK_UPS: usize = 32;
 pub struct Core {
     /// All SQL.
     pub store: Store,
+    /// Where keys come from that are new.
+    pub key_source: KeySource,
     /// Time.
     pub clock: Clock,
     /// Randomness.
@@ -115,6 +121,8 @@ pub struct Core {
 pub struct CoreParts {
     /// All SQL.
     pub store: Store,
+    /// Where keys come from that are new.
+    pub key_source: KeySource,
     /// The way out.
     pub egress: Arc<Egress>,
     /// Where the rollback mark is kept.
@@ -131,6 +139,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Core {
         Core {
             store: parts.store,
+            key_source: parts.key_source,
             clock: Clock::default(),
             entropy: Entropy::system(),
             egress: parts.egress,

@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 36] = [
+const EXPECTED: [Rule; 37] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -52,6 +52,7 @@ const EXPECTED: [Rule; 36] = [
     ("DELETE /management-tokens/{id}", "owner admin operator member", "owner"),
     ("GET /audit-events", "owner admin auditor", ""),
     ("GET /usage", "owner admin operator auditor", ""),
+    ("GET /installation", "owner admin auditor", ""),
 ];
 
 /// A body that is refused as such, but only to those who may; where the domain decides, one that is good.

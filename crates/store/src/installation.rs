@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What proves that a master key belongs to this database.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Installation {
     /// Its id, part of every associated data.
     pub id: String,
@@ -18,6 +18,12 @@ pub struct Installation {
     pub epoch: i64,
     /// While what wraps the keys is being changed, sealed under the next one; else empty.
     pub next_check_value: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: i64,
+    /// Counts up whenever the set of keys changes.
+    pub keyring_version: i64,
+    /// Proves the set of keys; empty while it is the first one.
+    pub keyring_mac: String,
 }
 
 /// A key of the installation, wrapped.
@@ -33,6 +39,15 @@ pub struct StoredKey {
     pub next_wrapped: String,
     /// When it was made, in milliseconds since 1970.
     pub created_at: i64,
+    /// From when on it makes; 0 while it only reads what others make with it.
+    pub active_at: i64,
+}
+
+impl StoredKey {
+    /// Whether it makes.
+    pub fn makes(&self) -> bool {
+        self.active_at > 0
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -42,31 +57,47 @@ struct PurposeKey {
     wrapped: String,
     next_wrapped: String,
     created_at: i64,
+    active_at: i64,
 }
+
+/// How often the set of keys is read again that changes meanwhile.
+const TRIES: usize = 10;
 
 /// The installation this database belongs to, with its wrapped keys; `None` in a new database.
 ///
 /// # Errors
 /// [`StoreError`], also for a purpose this version does not know.
 pub async fn find(db: &Db) -> Result<Option<(Installation, Vec<StoredKey>)>, StoreError> {
-    let installation: Option<Installation> =
-        on_pool!(db, query_as, fetch_optional, "SELECT id, check_value, epoch, next_check_value FROM installation");
-    let Some(installation) = installation else {
-        return Ok(None);
-    };
-    let keys: Vec<PurposeKey> = on_pool!(
+    for _ in 0..TRIES {
+        let Some(installation) = find_row(db).await? else { return Ok(None) };
+        let keys: Vec<PurposeKey> = on_pool!(
+            db,
+            query_as,
+            fetch_all,
+            "SELECT id, purpose, wrapped, next_wrapped, created_at, active_at FROM purpose_keys ORDER BY created_at, id"
+        );
+        // The two belong together where the row is the same afterwards.
+        if find_row(db).await?.as_ref() == Some(&installation) {
+            return Ok(Some((installation, keys.into_iter().map(stored).collect::<Result<_, _>>()?)));
+        }
+    }
+    Err(StoreError::Stale { table: "installation", id: String::from("keyring") })
+}
+
+async fn find_row(db: &Db) -> Result<Option<Installation>, StoreError> {
+    let row = on_pool!(
         db,
         query_as,
-        fetch_all,
-        "SELECT id, purpose, wrapped, next_wrapped, created_at FROM purpose_keys ORDER BY created_at, id"
+        fetch_optional,
+        "SELECT id, check_value, epoch, next_check_value, created_at, keyring_version, keyring_mac FROM installation"
     );
-    Ok(Some((installation, keys.into_iter().map(stored).collect::<Result<_, _>>()?)))
+    Ok(row)
 }
 
 fn stored(key: PurposeKey) -> Result<StoredKey, StoreError> {
-    let PurposeKey { id, purpose, wrapped, next_wrapped, created_at } = key;
+    let PurposeKey { id, purpose, wrapped, next_wrapped, created_at, active_at } = key;
     match Purpose::parse(&purpose) {
-        Some(purpose) => Ok(StoredKey { id, purpose, wrapped, next_wrapped, created_at }),
+        Some(purpose) => Ok(StoredKey { id, purpose, wrapped, next_wrapped, created_at, active_at }),
         None => Err(StoreError::Unsupported(format!(
             "the database holds a key for the purpose {purpose:?}, which this version of Keyward does not know"
         ))),
@@ -86,13 +117,16 @@ pub async fn create(db: &Db, id: &str, check_value: &str, keys: &[StoredKey], no
             .execute(&mut *tx)
             .await?;
         for key in keys {
-            sqlx::query("INSERT INTO purpose_keys (id, purpose, wrapped, created_at) VALUES ($1, $2, $3, $4)")
-                .bind(&key.id)
-                .bind(key.purpose.as_str())
-                .bind(&key.wrapped)
-                .bind(key.created_at)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "INSERT INTO purpose_keys (id, purpose, wrapped, created_at, active_at) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(&key.id)
+            .bind(key.purpose.as_str())
+            .bind(&key.wrapped)
+            .bind(key.created_at)
+            .bind(key.active_at)
+            .execute(&mut *tx)
+            .await?;
         }
     });
     Ok(())

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`], [`master_key`] | the installation's id, check value and wrapped keys; another master key |
+//! | [`keyring`], [`restamp`] | the set of keys and who has taken it up; rows whose MACs and seals are made anew |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
@@ -19,6 +20,7 @@ pub mod general_keys;
 pub mod idempotency;
 pub mod installation;
 pub mod invitations;
+pub mod keyring;
 pub mod links;
 mod listing;
 pub mod management_tokens;
@@ -27,6 +29,7 @@ pub mod member_keys;
 pub mod members;
 pub mod models;
 pub mod providers;
+pub mod restamp;
 pub mod restore;
 pub mod scrub;
 pub mod sessions;

@@ -2,12 +2,16 @@
 
 use crate::{StoreError, Write, db::execute, installation::StoredKey};
 
-/// Puts the keys there as the next one wraps them (`next_wrapped`), beside what is there.
+/// Puts the keys there as the next one wraps them (`next_wrapped`), beside what is there. They are all keys of the set with
+/// the number `keyring`.
 ///
 /// # Errors
 /// [`StoreError::Stale`] where the set of keys changed meanwhile.
-pub async fn begin(tx: &mut Write, check: &str, keys: &[StoredKey]) -> Result<(), StoreError> {
-    execute!(tx, "UPDATE installation SET next_check_value = $1", check)?;
+pub async fn begin(tx: &mut Write, keyring: i64, check: &str, keys: &[StoredKey]) -> Result<(), StoreError> {
+    let sql = "UPDATE installation SET next_check_value = $1 WHERE keyring_version = $2";
+    if execute!(tx, sql, check, keyring)? == 0 {
+        return Err(StoreError::Stale { table: "installation", id: String::from("keyring") });
+    }
     for key in keys {
         let sql = "UPDATE purpose_keys SET next_wrapped = $1 WHERE id = $2";
         if execute!(tx, sql, key.next_wrapped.as_str(), key.id.as_str())? == 0 {
@@ -58,10 +62,17 @@ pub async fn abort(tx: &mut Write) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Stale`] where the check value is not `before` any more, or the set of keys changed meanwhile.
-pub async fn replace(tx: &mut Write, before: &str, check: &str, keys: &[StoredKey]) -> Result<(), StoreError> {
+pub async fn replace(
+    tx: &mut Write,
+    keyring: i64,
+    before: &str,
+    check: &str,
+    keys: &[StoredKey],
+) -> Result<(), StoreError> {
     let stale = |id: &str| StoreError::Stale { table: "purpose_keys", id: id.to_owned() };
-    let sql = "UPDATE installation SET check_value = $1 WHERE check_value = $2 AND next_check_value = ''";
-    if execute!(tx, sql, check, before)? == 0 {
+    let sql = "UPDATE installation SET check_value = $1 WHERE check_value = $2 AND next_check_value = '' \
+               AND keyring_version = $3";
+    if execute!(tx, sql, check, before, keyring)? == 0 {
         return Err(stale("check"));
     }
     for key in keys {

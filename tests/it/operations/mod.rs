@@ -8,6 +8,7 @@ mod credential;
 mod database;
 mod demo;
 mod hosts;
+mod key_rotation;
 mod master_key;
 mod metrics;
 mod openapi;

@@ -43,7 +43,7 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
     let master = std::fs::read_to_string(data.join("master.key")).map_err(text)?;
     let master = MasterKey::parse(&master).map_err(text)?;
     let keyring = open(&master, &installation.id, keys)?;
-    let store = Store::new(db, Arc::new(keyring));
+    let store = Store::new(db, Arc::new(keyring), installation.keyring_version);
     let entropy = Entropy::system();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(text)?;
     let now = i64::try_from(now.as_millis()).map_err(text)?;

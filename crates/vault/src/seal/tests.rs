@@ -153,6 +153,26 @@ fn value_of_an_older_key_still_opens_and_cannot_be_relabelled() {
     assert_eq!(refused.err(), Some(SealError::Refused));
 }
 
+#[test]
+fn a_value_is_sealed_anew_for_the_same_place_and_binding_alone() {
+    let entropy = Entropy::seeded(23);
+    let old = Keyring::unwrapped("in_1", &entropy);
+    let sealed = old.seal(&entropy, &PLACE, Some(&binding()), &value()).unwrap();
+    let new = old.with_second(Purpose::Data, &entropy);
+    let renewed = new.reseal(&entropy, &PLACE, Some(&binding()), &sealed, "gk_1").unwrap();
+    assert_eq!(crate::key_id_of(&renewed.sealed), Some(new.newest(Purpose::Data)));
+    assert!(new.open_bound(&PLACE, &binding(), &renewed.sealed).is_ok());
+    assert!(new.is_marked("gk_1", &value(), &renewed.value_mark));
+    assert!(old.open_bound(&PLACE, &binding(), &renewed.sealed).is_err());
+    let elsewhere = Binding::new("https://other.example:443", "/v1", "authorization", "Bearer ");
+    for (place, binding) in
+        [(PLACE, None), (PLACE, Some(&elsewhere)), (Place { row: "gk_2", ..PLACE }, Some(&binding()))]
+    {
+        let refused = new.reseal(&entropy, &place, binding, &sealed, "gk_1").err();
+        assert_eq!(refused, Some(ResealError::Seal(SealError::Refused)));
+    }
+}
+
 /// RFC 5869, test case 1, through the library's HKDF as it is called here.
 #[test]
 fn hkdf_known_answer() {
