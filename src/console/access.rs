@@ -34,7 +34,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 33] = [
+const RULES: [(&str, Takes, Takes); 34] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -67,6 +67,7 @@ const RULES: [(&str, Takes, Takes); 33] = [
     ("/settings/tokens/new", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/edit", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/delete", May(WriteTokens), May(WriteTokens)),
+    ("/settings/installation", May(ReadAudit), May(ReadAudit)),
     ("/settings/account", Nothing, Nothing),
 ];
 
