@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use store::Claim;
+use store::{Claim, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
 use zeroize::Zeroizing;
@@ -22,8 +22,10 @@ use crate::{
     config::Config,
     control,
     domain::{
-        Core, CoreParts, first_run, installation,
+        Core, CoreParts, first_run,
+        installation::{self, KeySource},
         issuer::{self, Issuer},
+        keyring_watch::KeyringWatch,
         mark, mark_keeper, refusals,
         roles::Role,
         scrubber, sessions,
@@ -55,6 +57,7 @@ pub struct App {
     /// The settings, with the address that was bound.
     pub config: Config,
     cores: Vec<std::thread::JoinHandle<()>>,
+    watch: tokio::task::JoinHandle<KeyringWatch>,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
     _lock: Option<File>,
@@ -126,10 +129,10 @@ impl App {
             tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
-        tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+        let watch = tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
         tokio::spawn(mark_keeper::keep(Arc::clone(&core), stop.clone()));
         tokio::spawn(scrubber::run(Arc::clone(&core), stop.clone()));
-        Ok(App { core, config, cores: threads, stop, stopping, _lock: lock, _claim: claim })
+        Ok(App { core, config, cores: threads, watch, stop, stopping, _lock: lock, _claim: claim })
     }
 
     /// The link under which the first member is made, within an hour; `None` where there is one already.
@@ -162,6 +165,10 @@ impl App {
         }
         if let Err(error) = refusals::record_last(&self.core).await {
             error.log("");
+        }
+        match self.watch.await {
+            Ok(keys) => keys.leave(&self.core).await,
+            Err(_) => tracing::error!("the watch of the database had failed"),
         }
         close(&self.core).await;
     }
@@ -204,8 +211,20 @@ pub async fn claim(core: &Core) -> Result<Claim, StartError> {
 /// # Errors
 /// [`StartError`].
 pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, StartError> {
-    let entropy = Entropy::system();
-    let store = installation::open(&config.storage, &entropy).await.map_err(|error| StartError(error.to_string()))?;
+    let store = installation::open(&config.storage, &Entropy::system()).await;
+    assemble(config, cores, store.map_err(|error| StartError(error.to_string()))?)
+}
+
+/// The same for whoever changes what wraps the keys: also with what wraps them now, where the settings name the next.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_core_to_rewrap(config: &Config) -> Result<Arc<Core>, StartError> {
+    let store = installation::open_to_rewrap(&config.storage, &Entropy::system()).await;
+    assemble(config, 1, store.map_err(|error| StartError(error.to_string()))?)
+}
+
+fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, StartError> {
     let policy = AddressPolicy {
         allow_private: config.upstream.allow_private,
         allow_loopback: config.web.is_loopback(),
@@ -224,6 +243,7 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
     let state_dir = config.storage.state_dir.clone();
     let parts = CoreParts {
         store,
+        key_source: KeySource::new(&config.storage),
         egress,
         state_dir,
         agent_key_max_days: config.agent_key_max_days,
@@ -285,11 +305,18 @@ pub fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
 }
 
 fn lock(dir: &Path) -> Result<File, StartError> {
-    let path = dir.join("keyward.lock");
+    /// A look by [`is_served`] takes less.
+    const LOOK: Duration = Duration::from_millis(20);
+    let path = lock_file(dir);
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
         StartError(format!("cannot open {}: {error}; is the data directory writable?", path.display()))
     })?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+    let attempt = || flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let taken = attempt().or_else(|_| {
+        std::thread::sleep(LOOK);
+        attempt()
+    });
+    taken.map_err(|error| {
         if error == rustix::io::Errno::WOULDBLOCK {
             StartError(format!(
                 "another keyward serve runs on {}; stop it first, or give this one its own KEYWARD_DATA_DIR",
@@ -300,6 +327,27 @@ fn lock(dir: &Path) -> Result<File, StartError> {
         }
     })?;
     Ok(file)
+}
+
+fn lock_file(dir: &Path) -> std::path::PathBuf {
+    dir.join("keyward.lock")
+}
+
+/// Whether a `serve` runs on this installation.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn is_served(config: &Config, core: &Core) -> Result<bool, StartError> {
+    if !config.storage.database_url.starts_with("sqlite:") {
+        let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
+        return Ok(claim.is_none());
+    }
+    match File::open(lock_file(&config.storage.data_dir)) {
+        // Let go of with the file, at the end of this look.
+        Ok(file) => Ok(flock(&file, FlockOperation::NonBlockingLockShared).is_err()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StartError(format!("cannot look for a running keyward serve: {error}"))),
+    }
 }
 
 /// Binds an address, and says which it is where port 0 asked for any.
@@ -335,11 +383,15 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
     }
 }
 
-/// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), and heals an unread catalog.
-async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) {
+/// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), takes up other keys, and heals
+/// an unread catalog.
+async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) -> KeyringWatch {
+    let mut keys = KeyringWatch::default();
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
+        // First: what was written may be made with keys that are new.
+        keys.look(&core).await;
         let Ok(now) = core.store.db().foreign_writes().await else { continue };
         if seen == Some(now) && core.catalog().is_read() {
             continue;
@@ -349,4 +401,5 @@ async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) 
             seen = Some(now);
         }
     }
+    keys
 }

@@ -211,6 +211,7 @@ impl From<StoreError> for Error {
                 "the database failed while it stored the change; read it again before you retry",
             )
             .with_cause(error),
+            StoreError::Outdated => Error::new(Code::StorageUnavailable, error.to_string()),
             StoreError::Unavailable(_) | StoreError::Unsupported(_) => {
                 Error::new(Code::StorageUnavailable, "the database does not answer; try again").with_cause(error)
             }

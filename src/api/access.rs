@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 38] = [
+const RULES: [(&str, &str, Permission); 39] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -47,6 +47,7 @@ const RULES: [(&str, &str, Permission); 38] = [
     ("DELETE", "/api/v1/management-tokens/{id}", WriteTokens),
     ("GET", "/api/v1/audit-events", ReadAudit),
     ("GET", "/api/v1/usage", ReadUsage),
+    ("GET", "/api/v1/installation", ReadAudit),
     ("GET", "/metrics", ReadMetrics),
 ];
 

@@ -99,7 +99,7 @@ impl<T> JsonBody<T> {
     pub fn idempotency(&self, state: &State, actor: &Actor) -> Result<Option<Idempotency>, Error> {
         self.idempotency_key
             .as_deref()
-            .map(|key| Idempotency::new(key, actor, &self.route, &self.bytes, state.core.store.keyring()))
+            .map(|key| Idempotency::new(key, actor, &self.route, &self.bytes, &state.core.store.keyring()))
             .transpose()
     }
 }

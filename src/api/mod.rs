@@ -6,6 +6,7 @@ mod audit_events;
 mod docs;
 mod extract;
 mod general_keys;
+mod installation;
 mod linked_keys;
 mod management_tokens;
 mod members;
@@ -82,6 +83,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(management_tokens::read, management_tokens::edit, management_tokens::delete))
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
+        .routes(routes!(installation::read))
         .split_for_parts();
     let description: Arc<str> = docs::complete(&description).into();
     let state = State { core, web, metrics, description: Arc::clone(&description) };

@@ -7,9 +7,12 @@ use crate::{
     app,
     config::{Config, StorageConfig},
     domain::{
+        Core,
+        clock::DAY_MS,
         installation,
         mark::{self, Verdict},
         master_key::{self, Progress},
+        overview,
     },
 };
 
@@ -17,11 +20,9 @@ use crate::{
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
-    let key_file = config.storage.master_key_file.display();
     if is_new {
         println!("configuration: good; reached at {}", config.web.base());
-        let key = if config.storage.master_key_file.exists() { "good" } else { "new: would be made by keyward serve" };
-        println!("master key: {key} ({key_file})");
+        println!("{}", wrapping_of_new(&config.storage).await?);
         println!("database: new: would be made by keyward serve");
         warn_of_open_directory(&config.storage);
         return Ok(());
@@ -35,17 +36,61 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     core.reload().await.map_err(failed)?;
     let refused: Vec<String> = core.catalog().refused().map_err(failed)?;
     println!("configuration: good; reached at {}", config.web.base());
-    println!("master key: good ({key_file})");
+    println!("{}", wrapping(&config.storage));
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
     if master_key::progress(&core).await.map_err(failed)? == Progress::UnderWay {
         println!(
             "master key: a change is under way, and old and new one are good; finish it: keyward master-key rotate --finish"
         );
     }
+    tell_keys(&core).await?;
     println!("rollback mark: {mark} ({})", config.storage.state_dir.display());
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
+}
+
+/// How old the keys inside are, and how far a rotation of them is.
+async fn tell_keys(core: &Core) -> Result<(), Failure> {
+    let overview = overview::of(core).await.map_err(failed)?;
+    let now = core.clock.now_ms();
+    let ages: Vec<String> = overview
+        .keys
+        .iter()
+        .filter(|key| key.is_current)
+        .map(|key| format!("{} {} days", key.purpose, (now - key.created_at).max(0) / DAY_MS))
+        .collect();
+    println!("keys inside: {} (age)", ages.join(", "));
+    let older = overview.keys.iter().filter(|key| !key.is_current).count();
+    match overview.rotation {
+        Some(rotation) => println!(
+            "keys inside: a rotation is under way ({}), {} of {} rows are left; go on with it: keyward master-key \
+             rotate-data",
+            rotation.stage.as_str(),
+            rotation.rows_left,
+            rotation.rows
+        ),
+        None if older > 0 => println!("keys inside: {older} older ones are kept for what only they can read"),
+        None => {}
+    }
+    Ok(())
+}
+
+/// What wraps the keys, which were opened with it.
+fn wrapping(storage: &StorageConfig) -> String {
+    match &storage.transit {
+        None => format!("master key: good ({})", storage.master_key.path.display()),
+        Some(transit) => format!("transit key: good ({}/{} at {})", transit.mount, transit.key, transit.url),
+    }
+}
+
+/// The same before there are keys.
+async fn wrapping_of_new(storage: &StorageConfig) -> Result<String, Failure> {
+    if storage.transit.is_none() && !storage.master_key.path.exists() {
+        return Ok(format!("master key: new: would be made by keyward serve ({})", storage.master_key.path.display()));
+    }
+    installation::provider(storage).map_err(failed)?.prepare().await.map_err(failed)?;
+    Ok(wrapping(storage))
 }
 
 /// Says so where others may look into the data directory: what Keyward makes there they cannot read, but names, sizes

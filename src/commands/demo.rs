@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{Failure, failed, serve::StopSignals};
 use crate::{
     app::App,
-    config::{Config, Source},
+    config::{Config, MasterKeyFile, Source},
     domain::{
         Core,
         actor::{Actor, ActorKind},
@@ -41,8 +41,8 @@ pub async fn run(source: &Source) -> Result<(), Failure> {
     config.storage.data_dir = dir.path().to_owned();
     config.storage.state_dir = dir.path().to_owned();
     config.storage.database_url = format!("sqlite:{}", dir.path().join("keyward.db").display());
-    config.storage.master_key_file = dir.path().join("master.key");
-    config.storage.may_make_master_key = true;
+    config.storage.master_key = MasterKeyFile::in_directory(dir.path());
+    config.storage.transit = None;
     let app = App::start(config).await.map_err(failed)?;
     let password = random(&app.core)?;
     let agent_key = furnish(&app.core, &password).await?;

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use vault::{Entropy, MasterKey};
 
-use super::{Failure, Rotation, failed, open_existing};
+use super::{Failure, Rotation, failed, key_rotation, open_to_rewrap};
 use crate::{
-    config::Config,
+    config::{Config, KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile, StorageConfig},
     domain::{
         Core, installation,
+        key_provider::KeyProvider,
         mark::{self, Verdict},
         master_key,
     },
@@ -23,43 +24,88 @@ pub fn new() -> Result<(), Failure> {
 
 /// Carries out one step of a change, beside a running server or without one.
 pub async fn rotate(config: Config, rotation: Rotation) -> Result<(), Failure> {
-    let core = open_existing(&config).await?;
-    let present = installation::read_master_key(&config.storage.master_key_file).map_err(failed)?;
-    let done = step(&core, &config, &present, &rotation).await;
+    let core = open_to_rewrap(&config).await?;
+    let done = step(&core, &config, &rotation).await;
     // The mark is left to the server, which may be running: a mark that is behind is fine.
     core.store.db().close().await;
     done
 }
 
-async fn step(core: &Core, config: &Config, present: &MasterKey, rotation: &Rotation) -> Result<(), Failure> {
+async fn step(core: &Core, config: &Config, rotation: &Rotation) -> Result<(), Failure> {
+    let storage = &config.storage;
     if let Verdict::Behind(_, why) = mark::examine(core).await.map_err(failed)? {
         return Err(Failure(why));
     }
-    let file = config.storage.master_key_file.display();
     if rotation.finish {
-        master_key::finish(core, present).await.map_err(failed)?;
+        master_key::finish(core, &named(storage)?).await.map_err(failed)?;
         println!("finished: only the new master key opens this installation; the old one can be destroyed");
         println!("(older backups of the database still need it)");
     } else if rotation.abort {
-        master_key::abort(core, present).await.map_err(failed)?;
+        master_key::abort(core, &named(storage)?).await.map_err(failed)?;
         println!("aborted: only the old master key opens this installation");
+    } else if rotation.rewrap {
+        let present = present(core, storage).await?;
+        master_key::rewrap(core, &present).await.map_err(failed)?;
+        println!("rewrapped: the newest version of {} wraps the keys now", present.words());
+        println!("(older backups of the database still need the older ones)");
     } else if let Some(next) = &rotation.new_master_key_file {
-        begin(core, present, next).await?;
-        println!("Both master keys open this installation now. Next:");
-        println!("  1. put the new key there: install -m 600 {} {file}", next.display());
+        let file = MasterKeyFile { path: next.clone(), origin: KeyFileOrigin::Named };
+        let provider = KeyProvider::MasterKey(installation::read_master_key(&file).map_err(failed)?);
+        master_key::begin(core, &present(core, storage).await?, &provider).await.map_err(failed)?;
+        println!("The keys can be unwrapped with either now. Next:");
+        println!("  1. put the new key there: {}", put_there(&storage.master_key, next));
+        if storage.transit.is_some() {
+            println!("     and unset KEYWARD_TRANSIT_URL and the settings beside it");
+        }
         println!("  2. restart every keyward serve; calls need no pause");
         println!("  3. run: keyward master-key rotate --finish");
-    }
-    if rotation.compromised {
-        println!("Whoever had the old master key and the database could read these; replace them at their providers:");
-        for key in master_key::to_replace(core).await.map_err(failed)? {
-            println!("  {key}");
+    } else if rotation.to_transit {
+        if storage.transit.is_none() {
+            return Err(Failure(String::from(
+                "set KEYWARD_TRANSIT_URL and the settings beside it for this command, as the servers will have them",
+            )));
         }
+        let next = named(storage)?;
+        master_key::begin(core, &present(core, storage).await?, &next).await.map_err(failed)?;
+        println!("The keys can be unwrapped with the master key and with {} now. Next:", next.words());
+        println!("  1. give every keyward serve the settings KEYWARD_TRANSIT_… that this command had");
+        println!("  2. restart them; calls need no pause");
+        println!("  3. run: keyward master-key rotate --finish");
+    }
+    if !rotation.compromised {
+        return Ok(());
+    }
+    let (_, next) = master_key::kinds(core).await.map_err(failed)?;
+    if next.is_none() && !rotation.abort {
+        // Under the new master key alone: wrapped by the old one, they would be in other hands as well.
+        return key_rotation::rotate(core, config, true).await;
+    }
+    key_rotation::list_to_replace(core).await?;
+    if next.is_some() {
+        println!("--finish --compromised replaces every key inside as well");
     }
     Ok(())
 }
 
-async fn begin(core: &Core, present: &MasterKey, next: &Path) -> Result<(), Failure> {
-    let next = installation::read_master_key(next).map_err(failed)?;
-    master_key::begin(core, present, &next).await.map_err(failed)
+/// What the settings name.
+fn named(storage: &StorageConfig) -> Result<KeyProvider, Failure> {
+    installation::provider(storage).map_err(failed)
+}
+
+/// What wraps the keys now.
+async fn present(core: &Core, storage: &StorageConfig) -> Result<KeyProvider, Failure> {
+    let (kind, _) = master_key::kinds(core).await.map_err(failed)?;
+    installation::provider_of(storage, kind).map_err(failed)
+}
+
+/// How the next master key takes the present one's place.
+fn put_there(present: &MasterKeyFile, next: &Path) -> String {
+    let (next, path) = (next.display(), present.path.display());
+    match present.origin {
+        KeyFileOrigin::DataDir | KeyFileOrigin::Named => format!("install -m 600 {next} {path}"),
+        KeyFileOrigin::Credential => format!(
+            "systemd-creds encrypt --name={MASTER_KEY_CREDENTIAL} {next} FILE, with the FILE that the unit's \
+             LoadCredentialEncrypted= names"
+        ),
+    }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod bootstrap;
 mod check;
 mod demo;
+mod key_rotation;
 mod master_key;
 mod recover;
 mod restore;
@@ -112,6 +113,12 @@ enum MasterKeyCommand {
     New,
     /// Change the master key, beside running servers: begin, put the new key in place, finish
     Rotate(Rotation),
+    /// Replace the keys inside (data key, row-MAC key, pepper), beside running servers; killed, it goes on when run again
+    RotateData {
+        /// Replace every key inside, and list the general keys to be replaced at their providers
+        #[arg(long)]
+        compromised: bool,
+    },
 }
 
 /// One step of a change of the master key.
@@ -119,15 +126,22 @@ enum MasterKeyCommand {
 #[group(required = true, multiple = true)]
 struct Rotation {
     /// Begin: make the key in this file good beside the present one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "abort", "to_transit", "rewrap"])]
     new_master_key_file: Option<PathBuf>,
+    /// Begin: make the transit key that KEYWARD_TRANSIT_URL leads to good beside the present master key
+    #[arg(long, conflicts_with_all = ["finish", "abort", "rewrap"])]
+    to_transit: bool,
+    /// Wrap the keys with the newest version of the transit key; one step, no restart
+    #[arg(long, conflicts_with_all = ["finish", "abort"])]
+    rewrap: bool,
     /// Finish: leave only the new one good
     #[arg(long, conflicts_with = "abort")]
     finish: bool,
     /// Leave only the old one good
     #[arg(long)]
     abort: bool,
-    /// List the general keys to be replaced at their providers, because others had the old master key
+    /// Others had the old master key: with --finish, replace every key inside as well; list the general keys to be
+    /// replaced at their providers
     #[arg(long)]
     compromised: bool,
 }
@@ -184,6 +198,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Restore { command }) => runtime.block_on(restore::run(config, command)),
         Some(Command::MasterKey { command: MasterKeyCommand::Rotate(rotation) }) => {
             runtime.block_on(master_key::rotate(config, rotation))
+        }
+        Some(Command::MasterKey { command: MasterKeyCommand::RotateData { compromised } }) => {
+            runtime.block_on(key_rotation::run(config, compromised))
         }
         Some(Command::MasterKey { command: MasterKeyCommand::New }) => Ok(()),
     }
@@ -244,6 +261,14 @@ async fn open_existing(config: &Config) -> Result<Arc<Core>, Failure> {
         )));
     }
     app::open_core(config, 1).await.map_err(failed)
+}
+
+/// The same, for those that change what wraps the keys.
+async fn open_to_rewrap(config: &Config) -> Result<Arc<Core>, Failure> {
+    if installation::is_new(&config.storage).await.map_err(failed)? {
+        return open_existing(config).await;
+    }
+    app::open_core_to_rewrap(config).await.map_err(failed)
 }
 
 /// One line from standard input, without its end.

@@ -1,8 +1,10 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
+mod key_file;
 mod oidc;
 mod source;
 mod tls;
+mod transit;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,9 +13,11 @@ use std::{
 };
 
 use ipnet::IpNet;
+pub use key_file::{KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile};
 pub use oidc::OidcConfig;
 pub use source::{ConfigError, Flags, Source};
 pub use tls::TlsConfig;
+pub use transit::{TransitConfig, TransitToken};
 use url::Url;
 
 /// Everything that can be set.
@@ -155,9 +159,9 @@ pub struct StorageConfig {
     /// Where the rollback mark is kept.
     pub state_dir: PathBuf,
     /// The file that holds the master key.
-    pub master_key_file: PathBuf,
-    /// Whether a missing master key may be made: only where nobody named the file.
-    pub may_make_master_key: bool,
+    pub master_key: MasterKeyFile,
+    /// What wraps the keys instead of the master key.
+    pub transit: Option<TransitConfig>,
 }
 
 /// How Keyward calls providers.
@@ -190,12 +194,13 @@ impl Config {
         if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| database_url.starts_with(scheme)) {
             return Err(ConfigError::wrong("database_url", "must start with sqlite: or postgres://"));
         }
-        let named_key_file = source.optional("master_key_file")?;
-        if named_key_file.is_none() && !database_url.starts_with("sqlite:") {
+        let master_key = MasterKeyFile::load(source, &data_dir)?;
+        let transit = TransitConfig::load(source)?;
+        if transit.is_none() && master_key.origin == KeyFileOrigin::DataDir && !database_url.starts_with("sqlite:") {
             return Err(ConfigError::wrong(
                 "master_key_file",
                 "with PostgreSQL the master key is shared by every replica: make one with `keyward master-key new` \
-                 and name its file",
+                 and name its file, or hand it over as the systemd credential keyward.master-key",
             ));
         }
         let seconds = |text: &str| {
@@ -208,8 +213,8 @@ impl Config {
         Ok(Config {
             storage: StorageConfig {
                 state_dir: source.optional("state_dir")?.map_or_else(|| data_dir.clone(), PathBuf::from),
-                may_make_master_key: named_key_file.is_none(),
-                master_key_file: named_key_file.map_or_else(|| data_dir.join("master.key"), PathBuf::from),
+                master_key,
+                transit,
                 data_dir,
                 database_url,
             },

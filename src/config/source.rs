@@ -25,6 +25,27 @@ pub struct Flags {
     /// File with the master key [default: master.key in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub master_key_file: Option<String>,
+    /// URL of the Vault or OpenBao whose transit engine wraps the keys [default: the master key does]
+    #[arg(long, global = true, value_name = "URL")]
+    pub transit_url: Option<String>,
+    /// Name of the transit key
+    #[arg(long, global = true, value_name = "NAME")]
+    pub transit_key: Option<String>,
+    /// Where the transit engine is mounted [default: transit]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub transit_mount: Option<String>,
+    /// Namespace of the transit engine
+    #[arg(long, global = true, value_name = "NAME")]
+    pub transit_namespace: Option<String>,
+    /// File with the token that the transit engine is called with
+    #[arg(long, global = true, value_name = "FILE")]
+    pub transit_token_file: Option<String>,
+    /// File with the authorities, as PEM, that its certificate may come from [default: the system's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub transit_ca_file: Option<String>,
+    /// Allow a transit engine at a private address [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub transit_allow_private: Option<String>,
     /// URL that people and agents reach Keyward under [default: from the listen address]
     #[arg(long, global = true, value_name = "URL")]
     pub public_url: Option<String>,
@@ -94,13 +115,21 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 38] = [
     "listen",
     "data_dir",
     "database_url",
     "database_url_file",
     "state_dir",
     "master_key_file",
+    "transit_url",
+    "transit_key",
+    "transit_mount",
+    "transit_namespace",
+    "transit_token",
+    "transit_token_file",
+    "transit_ca_file",
+    "transit_allow_private",
     "public_url",
     "admin_listen",
     "admin_url",
@@ -147,6 +176,8 @@ pub struct Source {
     flags: BTreeMap<&'static str, String>,
     env: BTreeMap<String, String>,
     file: toml::Table,
+    /// Where systemd puts what `LoadCredential=` and `LoadCredentialEncrypted=` name.
+    credentials: Option<PathBuf>,
 }
 
 impl Source {
@@ -156,9 +187,14 @@ impl Source {
     /// [`ConfigError`] for a file that cannot be read, an unknown setting in it or in the environment, or a variable
     /// that is not UTF-8.
     pub fn new(flags: &Flags, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Source, ConfigError> {
-        let env: BTreeMap<String, String> = env
+        let env: BTreeMap<String, OsString> = env
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, value)| name.starts_with("KEYWARD_") && !value.is_empty())
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let credentials = env.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let env: BTreeMap<String, String> = env
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("KEYWARD_"))
             .map(|(name, value)| match value.into_string() {
                 Ok(value) => Ok((name, value)),
                 Err(_) => Err(ConfigError { setting: name, problem: "is not UTF-8".to_owned() }),
@@ -172,6 +208,13 @@ impl Source {
             ("database_url", &flags.database_url),
             ("state_dir", &flags.state_dir),
             ("master_key_file", &flags.master_key_file),
+            ("transit_url", &flags.transit_url),
+            ("transit_key", &flags.transit_key),
+            ("transit_mount", &flags.transit_mount),
+            ("transit_namespace", &flags.transit_namespace),
+            ("transit_token_file", &flags.transit_token_file),
+            ("transit_ca_file", &flags.transit_ca_file),
+            ("transit_allow_private", &flags.transit_allow_private),
             ("public_url", &flags.public_url),
             ("admin_listen", &flags.admin_listen),
             ("admin_url", &flags.admin_url),
@@ -199,7 +242,7 @@ impl Source {
         .filter_map(|(name, value)| Some((name, value.clone()?)))
         .collect();
         let file = read_file(&config_file(&flags, &env))?;
-        Ok(Source { flags, env, file })
+        Ok(Source { flags, env, file, credentials })
     }
 
     /// A setting as text, or its default.
@@ -259,6 +302,13 @@ impl Source {
             },
             (None, None) => Ok(None),
         }
+    }
+
+    /// The file of a systemd credential, where this service has one of that name.
+    pub fn credential(&self, name: &str) -> Option<PathBuf> {
+        let path = self.credentials.as_ref()?.join(name);
+        // One that cannot be looked at is there: it is not to be gone around.
+        (!matches!(path.try_exists(), Ok(false))).then_some(path)
     }
 
     /// A setting, parsed; `parse` answers what it may be where it is not that.

@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 37] = [
+const RULES: [(&str, Takes, Takes); 38] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -71,6 +71,7 @@ const RULES: [(&str, Takes, Takes); 37] = [
     ("/settings/tokens/new", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/edit", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/delete", May(WriteTokens), May(WriteTokens)),
+    ("/settings/installation", May(ReadAudit), May(ReadAudit)),
     ("/settings/account", Nothing, Nothing),
     (SECOND_FACTOR, Nothing, Nothing),
     ("/settings/account/identity", Nothing, Nothing),

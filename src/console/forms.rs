@@ -43,7 +43,7 @@ impl<T> Form<T> {
     /// # Errors
     /// A form that is not one of ours.
     pub fn once(&self, state: &State, session: &Session, nonce: &str) -> Result<Idempotency, Failure> {
-        let keyring = state.core.store.keyring();
+        let keyring = &state.core.store.keyring();
         Idempotency::new(nonce, session.actor(), &self.route, &self.bytes, keyring).map_err(|_| incomplete())
     }
 }

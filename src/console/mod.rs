@@ -21,6 +21,7 @@ mod docs;
 mod failure;
 mod forms;
 mod general_keys;
+mod installation;
 mod invitation;
 mod issuer;
 mod list;
@@ -114,6 +115,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/tokens/new", get(tokens::form::new).post(tokens::form::create))
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
+        .route("/settings/installation", get(installation::show))
         .route("/settings/account", get(account::form).post(account::save))
         .route("/settings/account/identity", post(issuer::change))
         .route("/settings/account/second-factor", get(second_factor::form).post(second_factor::confirm))

@@ -116,7 +116,9 @@ pub async fn create(
     let (name, days) = Error::both(Name::parse(name), parse_days(core, expires_in_days))?;
     let now = core.clock.now_ms();
     let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
-    let digest = core.store.keyring().digest(secret.token().sha256());
+    // Held to the end: a rotation waits for whatever was begun with older keys.
+    let keyring = core.store.keyring();
+    let digest = keyring.digest(secret.token().sha256());
     let key = AgentKey {
         id: ids::mint("ak", now, &core.entropy)?,
         name: name.text,
@@ -219,7 +221,7 @@ async fn page_of(
     sorts: &Sorts<AgentKeySort>,
     status: &'static str,
 ) -> Result<Page<Standing<AgentKey>>> {
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
     let now = core.clock.now_ms();
     let member_id = owner_filter(actor, Permission::ReadAgentKeys);

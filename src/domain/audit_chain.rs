@@ -62,7 +62,7 @@ pub async fn verify(core: &Core, kept: Option<&Head>) -> Result<Option<Head>> {
             end.seq, kept.seq
         )));
     }
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (mut seq, mut mac) = (0, String::new());
     while seq < end.seq {
         let events = chain::after(&mut core.store.read().await?, seq, BATCH.min(end.seq - seq)).await?;

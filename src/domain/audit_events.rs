@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 44] = [
+pub const ACTIONS: [&str; 48] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -53,6 +53,10 @@ pub const ACTIONS: [&str; 44] = [
     "master_key.rotate",
     "master_key.rotate_finish",
     "master_key.rotate_abort",
+    "master_key.rewrap",
+    "keyring.rotate",
+    "keyring.activate",
+    "keyring.retire",
     "rollback_mark.create",
     "restore.accept",
     "restore.confirm",
@@ -95,7 +99,7 @@ pub async fn list(core: &Core, query: &EventQuery) -> Result<Page<Standing<Event
     if !matches!(query.sort.as_deref(), None | Some("" | "-seq")) {
         return Err(Error::parameter("sort", "must be -seq, the newest first"));
     }
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (scope, place) = Scope::at(SCOPE.to_owned(), query.cursor.as_deref(), false, keyring)?;
     let from = match place {
         None => Place::Start,

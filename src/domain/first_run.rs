@@ -71,7 +71,9 @@ pub async fn offer(core: &Core) -> Result<Option<Zeroizing<String>>> {
     }
     let now = core.clock.now_ms();
     let token = OneTimeToken::mint(&core.entropy)?;
-    let digest = core.store.keyring().digest(token.sha256());
+    // Held to the end: a rotation waits for whatever was begun with older keys.
+    let keyring = core.store.keyring();
+    let digest = keyring.digest(token.sha256());
     let row = SetupToken {
         id: ids::mint("st", now, &core.entropy)?,
         pepper_id: digest.pepper,

@@ -54,8 +54,10 @@ pub async fn create(
     let (name, value) = Error::both(Name::parse(name), parse_value(value))?;
     let now = core.clock.now_ms();
     let id = ids::mint("gk", now, &core.entropy)?;
+    // Held to the end: a rotation waits for whatever was begun with older keys.
+    let keyring = core.store.keyring();
     let key = GeneralKey {
-        value_mark: core.store.keyring().value_mark(&id, &value),
+        value_mark: keyring.value_mark(&id, &value),
         id,
         name: name.text,
         name_key: name.key,
@@ -120,7 +122,7 @@ pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<GeneralKeyView>
 /// # Errors
 /// A refused parameter; a storage failure.
 pub async fn list_standing(core: &Core, query: &ListQuery) -> Result<Page<Standing<GeneralKeyView>>> {
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "general_keys", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let mut views = Vec::new();

@@ -1,4 +1,4 @@
-//! The installation: its master key, its keys, its first start.
+//! The installation: what wraps its keys, the keys, its first start.
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,11 +8,25 @@ use std::{
     sync::Arc,
 };
 
-use store::{Db, Store};
-use vault::{Entropy, Keyring, MasterKey};
+use store::{
+    Db, Store,
+    installation::{Installation, StoredKey},
+};
+use vault::{Entropy, KeyPlace, Keyring, MasterKey, Purpose, PurposeKey};
 
-use super::{clock::Clock, ids, mark};
-use crate::config::StorageConfig;
+use super::{
+    clock::Clock,
+    ids,
+    key_provider::{self, KeyProvider, ProviderError, ProviderKind},
+    mark,
+};
+use crate::{
+    config::{self, KeyFileOrigin, MasterKeyFile, StorageConfig, TransitConfig},
+    egress::{self, Transit, TransitSettings},
+};
+
+/// The number of an installation's first set of keys.
+const FIRST_SET: i64 = 1;
 
 /// Why an installation cannot be opened; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +39,7 @@ impl InstallationError {
     }
 }
 
-/// Opens the database and its keyring; a new database gets its keys here.
+/// Opens the database and its keyring with what the settings name; a new database gets its keys here.
 ///
 /// # Errors
 /// [`InstallationError`]. A master key that is missing, wrong or readable by others is never overwritten.
@@ -39,27 +53,164 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
     }
     let db = open_database(config).await?;
     let found = store::installation::find(&db).await.map_err(storage)?;
-    let keyring = match found {
+    let (keyring, version) = match found {
         Some((installation, keys)) => {
-            let master = read_master_key(&config.master_key_file)?;
-            let is_next = !master.fits(&installation.id, &installation.check_value)
-                && master.fits(&installation.id, &installation.next_check_value);
-            let next = if is_next { store::installation::find_next(&db).await.map_err(storage)? } else { None };
-            let (check, keys) = match next {
-                Some((installation, keys)) => (installation.next_check_value, keys),
-                None => (installation.check_value, keys),
-            };
-            Keyring::open(&master, &installation.id, &keys, &check).map_err(|error| {
-                InstallationError::new(format!("{error} (read from {})", config.master_key_file.display()))
-            })?
+            let keyring = open_keyring(config, &provider(config)?, &installation, &keys, None).await?;
+            (keyring, installation.keyring_version)
         }
         None => {
             refuse_beside_mark(config)?;
-            let master = first_master_key(config, entropy)?;
-            create(&db, &master, entropy).await?
+            let provider = first_provider(config, entropy)?;
+            (create(&db, &provider, entropy).await?, FIRST_SET)
         }
     };
-    Ok(Store::new(db, Arc::new(keyring)))
+    Ok(Store::new(db, Arc::new(keyring), version))
+}
+
+/// As [`open`], for whoever changes what wraps the keys: also with what wraps them now, where the settings name what is
+/// to wrap them next. Makes nothing.
+///
+/// # Errors
+/// [`InstallationError`].
+pub async fn open_to_rewrap(config: &StorageConfig, entropy: &Entropy) -> Result<Store, InstallationError> {
+    let present = match has_file(config) {
+        true => {
+            let db = open_database(config).await?;
+            let found = store::installation::find(&db).await.map_err(storage);
+            db.close().await;
+            found?.map(|(installation, _)| installation)
+        }
+        false => None,
+    };
+    let Some(installation) = present else { return open(config, entropy).await };
+    let (named, kind) = (named(config), ProviderKind::of(&installation.check_value));
+    if named == kind || named == ProviderKind::of(&installation.next_check_value) {
+        return open(config, entropy).await;
+    }
+    let db = open_database(config).await?;
+    let Some((installation, keys)) = store::installation::find(&db).await.map_err(storage)? else {
+        return Err(InstallationError::new("the installation's row is gone; restore the database from a backup"));
+    };
+    let keyring = open_keyring(config, &provider_of(config, kind)?, &installation, &keys, None).await?;
+    Ok(Store::new(db, Arc::new(keyring), installation.keyring_version))
+}
+
+/// Where a running server gets keys from that are new.
+pub struct KeySource(StorageConfig);
+
+impl KeySource {
+    /// As the settings say.
+    pub fn new(config: &StorageConfig) -> KeySource {
+        KeySource(config.clone())
+    }
+
+    /// Lets `store` work with the set of keys as it is now. What wraps the keys is asked for new ones alone. Gives the
+    /// keyring before.
+    ///
+    /// # Errors
+    /// [`InstallationError`]; the store goes on with the keys it has.
+    pub async fn renew(&self, store: &Store) -> Result<Arc<Keyring>, InstallationError> {
+        let found = store::installation::find(store.db()).await.map_err(storage)?;
+        let Some((installation, keys)) = found else {
+            return Err(InstallationError::new("the installation's row is gone; restore the database from a backup"));
+        };
+        let before = store.keyring();
+        let known = key_provider::taken_over(&installation, &keys, &before);
+        let keyring = match known.map_err(|error| InstallationError::new(error.to_string()))? {
+            Some(keyring) => keyring,
+            None => open_keyring(&self.0, &provider(&self.0)?, &installation, &keys, Some(&before)).await?,
+        };
+        drop(before);
+        Ok(store.renew(keyring, installation.keyring_version))
+    }
+}
+
+/// What the settings name to wrap the keys.
+fn named(config: &StorageConfig) -> ProviderKind {
+    if config.transit.is_some() { ProviderKind::Transit } else { ProviderKind::MasterKey }
+}
+
+/// What the settings name to wrap the keys, ready to be used.
+///
+/// # Errors
+/// [`InstallationError`].
+pub fn provider(config: &StorageConfig) -> Result<KeyProvider, InstallationError> {
+    provider_of(config, named(config))
+}
+
+/// What of that kind is set, whichever the settings name.
+///
+/// # Errors
+/// [`InstallationError`].
+pub fn provider_of(config: &StorageConfig, kind: ProviderKind) -> Result<KeyProvider, InstallationError> {
+    match (kind, &config.transit) {
+        (ProviderKind::MasterKey, _) => read_master_key(&config.master_key).map(KeyProvider::MasterKey),
+        (ProviderKind::Transit, Some(transit)) => open_transit(transit),
+        (ProviderKind::Transit, None) => Err(InstallationError::new(
+            "the keys of this database are wrapped by a transit key; set KEYWARD_TRANSIT_URL and the settings beside it",
+        )),
+    }
+}
+
+fn open_transit(config: &TransitConfig) -> Result<KeyProvider, InstallationError> {
+    let ca_pem = config.ca_file.as_ref().map(|path| {
+        let failed =
+            |error| InstallationError::new(format!("KEYWARD_TRANSIT_CA_FILE: cannot read {}: {error}", path.display()));
+        fs::read(path).map_err(failed)
+    });
+    let settings = TransitSettings {
+        url: config.url.clone(),
+        mount: config.mount.clone(),
+        key: config.key.clone(),
+        namespace: config.namespace.clone(),
+        token: match &config.token {
+            config::TransitToken::Value(text) => egress::TransitToken::Value(text.clone()),
+            config::TransitToken::File(path) => egress::TransitToken::File(path.clone()),
+        },
+        ca_pem: ca_pem.transpose()?,
+        allow_private: config.allow_private,
+    };
+    let transit = Transit::new(settings).map_err(|error| InstallationError::new(error.to_string()))?;
+    Ok(KeyProvider::Transit(Box::new(transit)))
+}
+
+/// Opens the stored keys; those that the keyring before has are taken over from it.
+async fn open_keyring(
+    config: &StorageConfig,
+    provider: &KeyProvider,
+    installation: &Installation,
+    keys: &[StoredKey],
+    before: Option<&Keyring>,
+) -> Result<Keyring, InstallationError> {
+    let shown = || match provider.kind() {
+        ProviderKind::MasterKey => format!(" (read from {})", config.master_key.path.display()),
+        ProviderKind::Transit => String::new(),
+    };
+    match provider.open(installation, keys, before).await {
+        Ok(Some(keyring)) => Ok(keyring),
+        Ok(None) => Err(InstallationError::new(match (provider.kind(), ProviderKind::of(&installation.check_value)) {
+            (ProviderKind::MasterKey, ProviderKind::MasterKey) => format!(
+                "the master key does not belong to this database; point KEYWARD_MASTER_KEY_FILE at the key the database \
+                 was made with{}",
+                shown()
+            ),
+            (ProviderKind::MasterKey, ProviderKind::Transit) => String::from(
+                "the keys of this database are wrapped by a transit key, and KEYWARD_TRANSIT_URL is not set; set it, with \
+                 the settings beside it, or move them to a master key first: keyward master-key rotate \
+                 --new-master-key-file FILE",
+            ),
+            (ProviderKind::Transit, ProviderKind::MasterKey) => String::from(
+                "the keys of this database are wrapped by a master key, and KEYWARD_TRANSIT_URL is set; move them to the \
+                 transit key first: keyward master-key rotate --to-transit",
+            ),
+            (ProviderKind::Transit, ProviderKind::Transit) => format!(
+                "the keys of this database are not wrapped by {}; look whether KEYWARD_TRANSIT_URL, KEYWARD_TRANSIT_MOUNT \
+                 and KEYWARD_TRANSIT_KEY are right",
+                provider.words()
+            ),
+        })),
+        Err(error) => Err(InstallationError::new(format!("{error}{}", shown()))),
+    }
 }
 
 /// Whether the next start would make this installation: there is no database, or nothing in it. Makes no database file
@@ -105,12 +256,35 @@ async fn open_database(config: &StorageConfig) -> Result<Db, InstallationError> 
     })
 }
 
-async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Keyring, InstallationError> {
+async fn create(db: &Db, provider: &KeyProvider, entropy: &Entropy) -> Result<Keyring, InstallationError> {
     let now = Clock::default().now_ms();
     let failed = |error: vault::VaultError| InstallationError::new(error.to_string());
+    let unwrapped = |error: ProviderError| InstallationError::new(error.to_string());
     let id = ids::mint("in", now, entropy).map_err(failed)?;
-    let (keyring, keys, check) = Keyring::create(master, &id, entropy).map_err(failed)?;
-    store::installation::create(db, &id, &check, &keys, now).await.map_err(storage)?;
+    provider.prepare().await.map_err(unwrapped)?;
+    let mut keys = Vec::with_capacity(Purpose::ALL.len());
+    for purpose in Purpose::ALL {
+        let key_id = purpose.key_id(1, entropy).map_err(failed)?;
+        let place = KeyPlace { installation: &id, purpose, id: &key_id };
+        let key = PurposeKey::generate(entropy).map_err(failed)?;
+        let wrapped = provider.wrap(&place, &key, entropy).await.map_err(unwrapped)?;
+        let next_wrapped = String::new();
+        keys.push(StoredKey { id: key_id, purpose, wrapped, next_wrapped, created_at: now, active_at: now });
+    }
+    let check_value = provider.seal_check(&id, entropy).await.map_err(unwrapped)?;
+    let installation = Installation {
+        id,
+        check_value,
+        epoch: 1,
+        next_check_value: String::new(),
+        created_at: now,
+        keyring_version: FIRST_SET,
+        keyring_mac: String::new(),
+    };
+    // Opened from what will be stored: a set that does not open is never stored.
+    let opened = provider.open(&installation, &keys, None).await.map_err(unwrapped)?;
+    let keyring = opened.ok_or_else(|| failed(vault::VaultError::Encryption))?;
+    store::installation::create(db, &installation.id, &installation.check_value, &keys, now).await.map_err(storage)?;
     Ok(keyring)
 }
 
@@ -146,36 +320,67 @@ pub fn make_data_dir(dir: &Path) -> Result<(), InstallationError> {
 ///
 /// # Errors
 /// [`InstallationError`] where it is missing, readable by others, or not 32 bytes in base64.
-pub fn read_master_key(path: &Path) -> Result<MasterKey, InstallationError> {
-    let shown = path.display();
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+pub fn read_master_key(file: &MasterKeyFile) -> Result<MasterKey, InstallationError> {
+    let shown = file.path.display();
+    let metadata = fs::metadata(&file.path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => InstallationError::new(format!(
             "the master key {shown} is missing; put back the key this database was made with (without it, the stored \
              keys cannot be read), or point KEYWARD_MASTER_KEY_FILE at it"
         )),
         _ => InstallationError::new(format!("cannot read the master key {shown}: {error}")),
     })?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(InstallationError::new(format!(
-            "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
-            metadata.mode() & 0o777
-        )));
+    match file.origin {
+        KeyFileOrigin::Credential => check_credential(&file.path, &metadata)?,
+        KeyFileOrigin::DataDir | KeyFileOrigin::Named if metadata.mode() & 0o077 != 0 => {
+            return Err(InstallationError::new(format!(
+                "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
+                metadata.mode() & 0o777
+            )));
+        }
+        KeyFileOrigin::DataDir | KeyFileOrigin::Named => {}
     }
     let text = zeroize::Zeroizing::new(
-        fs::read_to_string(path)
+        fs::read_to_string(&file.path)
             .map_err(|error| InstallationError::new(format!("cannot read the master key {shown}: {error}")))?,
     );
     MasterKey::parse(&text)
         .map_err(|error| InstallationError::new(format!("the master key {shown} is no key: {error}")))
 }
 
-/// The master key that is there for a new database; `None` where one may be made, since nobody named a file.
-fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, InstallationError> {
-    let path = &config.master_key_file;
-    if path.exists() {
-        return read_master_key(path).map(Some);
+/// Refuses a credential that others than this service may read or change. systemd gives it to the service's user:
+/// either as its owner (mode 0400), or by an access control list, whose mask shows as the bits of the group root.
+fn check_credential(path: &Path, file: &fs::Metadata) -> Result<(), InstallationError> {
+    let is_private = |metadata: &fs::Metadata, owner_may: u32| {
+        let by_list = metadata.uid() == 0 && metadata.gid() == 0;
+        let group_may = if by_list { (owner_may & 0o500) >> 3 } else { 0 };
+        metadata.mode() & 0o777 & !(owner_may | group_may) == 0
+    };
+    let directory = path.parent().map(fs::metadata).transpose();
+    let directory = directory.map_err(|error| {
+        InstallationError::new(format!("cannot look at the directory of the credential {}: {error}", path.display()))
+    })?;
+    if is_private(file, 0o600) && directory.is_none_or(|directory| is_private(&directory, 0o700)) {
+        return Ok(());
     }
-    if config.may_make_master_key {
+    Err(InstallationError::new(format!(
+        "the master key {} can be read or changed by others (mode {:o}), which systemd's credentials cannot; have it put \
+         there by LoadCredentialEncrypted= or LoadCredential=, or name a file with KEYWARD_MASTER_KEY_FILE",
+        path.display(),
+        file.mode() & 0o777
+    )))
+}
+
+/// The master key that is there for a new database; `None` where one may be made, since nobody named a file,
+/// or where none is needed.
+fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, InstallationError> {
+    let path = &config.master_key.path;
+    if config.transit.is_some() {
+        return Ok(None);
+    }
+    if path.exists() {
+        return read_master_key(&config.master_key).map(Some);
+    }
+    if config.master_key.origin == KeyFileOrigin::DataDir {
         return Ok(None);
     }
     let shown = path.display();
@@ -184,9 +389,17 @@ fn check_first_master_key(config: &StorageConfig) -> Result<Option<MasterKey>, I
     )))
 }
 
+/// What wraps the keys of a new database: what is set, or a new master key.
+fn first_provider(config: &StorageConfig, entropy: &Entropy) -> Result<KeyProvider, InstallationError> {
+    match &config.transit {
+        Some(transit) => open_transit(transit),
+        None => first_master_key(config, entropy).map(KeyProvider::MasterKey),
+    }
+}
+
 /// The master key of a new database: the one that is there, or a new one.
 fn first_master_key(config: &StorageConfig, entropy: &Entropy) -> Result<MasterKey, InstallationError> {
-    let path = &config.master_key_file;
+    let path = &config.master_key.path;
     if let Some(key) = check_first_master_key(config)? {
         return Ok(key);
     }

@@ -74,8 +74,8 @@ pub async fn create(
         version: 1,
         mac: String::new(),
     };
-    let (invitation, token) = mint(core, &member.id, now)?;
     let mut tx = core.store.write().await?;
+    let (invitation, token) = mint(core, &member.id, now)?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
         return Ok(Outcome::Replay(id));
     }
@@ -100,8 +100,8 @@ pub async fn renew(core: &Core, actor: &Actor, id: &str) -> Result<Made> {
     let now = core.clock.now_ms();
     let held = found(&mut core.store.read().await?, id).await?;
     check_covers(core, actor, &held.role, None).await?;
-    let (invitation, token) = mint(core, id, now)?;
     let mut tx = core.store.write().await?;
+    let (invitation, token) = mint(core, id, now)?;
     let member = found(&mut tx, id).await?;
     if !member.password_hash.is_empty() {
         let detail = format!("{} has joined already; keyward recover sets a new password", member.name);

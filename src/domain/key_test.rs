@@ -72,7 +72,7 @@ pub async fn typed(core: &Core, value: String, provider_id: &str) -> Result<Test
     let provider = provider(&mut core.store.read().await?, provider_id).await?;
     let (_, where_to) = providers::target_of(core, &provider)?;
     let binding = where_to.binding();
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     // Only what is sealed for an origin can be opened for it, and only that can be sent.
     let sealed = keyring.seal(&core.entropy, &NOWHERE, Some(binding), &value)?;
     let secret = keyring.open_bound(&NOWHERE, binding, &sealed).map_err(|error| {

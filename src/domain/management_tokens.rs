@@ -88,7 +88,9 @@ pub async fn create_first(
     let name = Name::parse(name)?;
     let now = core.clock.now_ms();
     let secret = AgentSecret::mint(TokenKind::Management, &core.entropy)?;
-    let digest = core.store.keyring().digest(secret.token().sha256());
+    // Held to the end: a rotation waits for whatever was begun with older keys.
+    let keyring = core.store.keyring();
+    let digest = keyring.digest(secret.token().sha256());
     let token = ManagementToken {
         id: ids::mint("mt", now, &core.entropy)?,
         name: name.text,
@@ -164,7 +166,9 @@ pub async fn create(
     let ((name, scopes), expires_at) = Error::both(named, parse_days(actor, new.expires_in_days, now))?;
     check_given(core, actor, scopes).await?;
     let secret = AgentSecret::mint(TokenKind::Management, &core.entropy)?;
-    let digest = core.store.keyring().digest(secret.token().sha256());
+    // Held to the end: a rotation waits for whatever was begun with older keys.
+    let keyring = core.store.keyring();
+    let digest = keyring.digest(secret.token().sha256());
     let token = ManagementToken {
         id: ids::mint("mt", now, &core.entropy)?,
         name: name.text,
@@ -234,7 +238,7 @@ pub async fn list_standing(
     if !matches!(status, "" | "active" | "expired") {
         return Err(Error::parameter("status", "must be active or expired"));
     }
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "management_tokens", &SORTS, keyring)?;
     let member_id = owner_filter(actor, Permission::ReadTokens);
     let filter = TokenFilter { status, now: core.clock.now_ms(), member_id };

@@ -145,7 +145,7 @@ pub enum Verdict {
 pub async fn examine(core: &Core) -> Result<Verdict> {
     let mut db = core.store.read().await?;
     let (epoch, head) = (store::restore::epoch(&mut db).await?, chain::head(&mut db).await?);
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let Some(mark) = Mark::read(&core.state_dir, keyring)? else { return Ok(Verdict::Unmarked) };
     if epoch.epoch > mark.epoch {
         tracing::warn!(epoch = epoch.epoch, mark = mark.epoch, "a restored database was accepted meanwhile");

@@ -80,7 +80,7 @@ pub async fn advance(core: &Core) -> Result<()> {
     }
     drop(db);
     let next = Mark { seq: head.seq, head: head.head, clock: now, ..mark.clone() };
-    let (dir, keyring) = (core.state_dir.clone(), Arc::clone(core.store.keyring()));
+    let (dir, keyring) = (core.state_dir.clone(), core.store.keyring());
     let written = tokio::task::spawn_blocking(move || write(&dir, &keyring, next, lines)).await;
     *kept = Some(written.map_err(|error| {
         Error::new(Code::StorageUnavailable, "the rollback mark cannot be written").with_cause(error)

@@ -26,8 +26,11 @@ pub mod issuer;
 pub mod issuer_round_trip;
 pub mod key_cache;
 pub mod key_health;
+pub mod key_provider;
+pub mod key_rotation;
 pub mod key_set;
 pub mod key_test;
+pub mod keyring_watch;
 pub mod links;
 pub mod management_tokens;
 pub mod mark;
@@ -39,6 +42,7 @@ pub mod meter;
 pub mod models;
 pub mod name;
 pub mod new_password;
+pub mod overview;
 pub mod paging;
 pub mod provider_cards;
 pub mod provider_limits;
@@ -63,9 +67,9 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, issuer::Issuer, key_cache::KeyCache, key_health::HealthBook, mark::Keeper,
-    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
-    sessions::SignIns,
+    catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
+    key_health::HealthBook, mark::Keeper, members::PasswordLane, meter::Meter, provider_limits::TrafficBook,
+    refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -79,6 +83,8 @@ const MAX_LOOK_UPS: usize = 32;
 pub struct Core {
     /// All SQL.
     pub store: Store,
+    /// Where keys come from that are new.
+    pub key_source: KeySource,
     /// Time.
     pub clock: Clock,
     /// Randomness.
@@ -125,6 +131,8 @@ pub struct Core {
 pub struct CoreParts {
     /// All SQL.
     pub store: Store,
+    /// Where keys come from that are new.
+    pub key_source: KeySource,
     /// The way out.
     pub egress: Arc<Egress>,
     /// Where the rollback mark is kept.
@@ -145,6 +153,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Core {
         Core {
             store: parts.store,
+            key_source: parts.key_source,
             clock: Clock::default(),
             entropy: Entropy::system(),
             egress: parts.egress,

@@ -105,7 +105,7 @@ pub async fn get(core: &Core, id: &str) -> Result<ModelView> {
 /// # Errors
 /// A refused parameter; a storage failure.
 pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ModelView>> {
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "models", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let mut views = Vec::new();

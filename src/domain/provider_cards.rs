@@ -29,7 +29,7 @@ pub struct ProviderCard {
 /// # Errors
 /// A refused parameter; a storage failure.
 pub async fn list(core: &Core, query: &ListQuery, models: usize) -> Result<Page<ProviderCard>> {
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "provider_cards", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let rows = store::providers::list_with_models(&mut db, &listing).await?;

@@ -121,7 +121,7 @@ pub async fn get(core: &Core, id: &str) -> Result<ProviderView> {
 /// # Errors
 /// A refused parameter; a storage failure.
 pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<ProviderView>> {
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "providers", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let mut views = Vec::new();

@@ -52,7 +52,7 @@ pub async fn accept(core: &Core, keep_agent_keys: bool) -> Result<Accepted> {
     let mut db = core.store.read().await?;
     let (epoch, head) = (store::restore::epoch(&mut db).await?, chain::head(&mut db).await?);
     drop(db);
-    let read = revocations::read(&core.state_dir, core.store.keyring());
+    let read = revocations::read(&core.state_dir, &core.store.keyring());
     let unproven = match &read {
         Err(why) => Some(format!("the journal of revocations {why}")),
         Ok(lines) if !revocations::leads_to(lines, &old.journal) => {

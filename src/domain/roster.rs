@@ -86,7 +86,7 @@ pub async fn list_standing(core: &Core, query: &ListQuery, status: &str) -> Resu
     if !matches!(status, "" | "active" | "invited") {
         return Err(Error::parameter("status", "must be active or invited"));
     }
-    let keyring = core.store.keyring();
+    let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "members", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let rows = store::members::list(&mut db, &listing, status).await?;

@@ -1,5 +1,6 @@
 //! Looks through all rows that authority rests on, at the start and each hour: whether each fits its MAC, and whether
-//! the audit chain says otherwise of it. A little at a time, so that nobody waits for it.
+//! the audit chain says otherwise of it. A little at a time, so that nobody waits for it. Then an older pepper ends that
+//! no secret is kept under any more.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use std::{
 use store::scrub;
 use tokio_util::sync::CancellationToken;
 
-use super::Core;
+use super::{Core, key_rotation};
 use crate::error::Result;
 
 /// How often.
@@ -35,10 +36,21 @@ pub struct Findings {
     pub failed: AtomicI64,
 }
 
+impl Findings {
+    /// Rows looked at and rows that failed, of the last round; `None` before the first one.
+    pub fn last(&self) -> Option<(i64, i64)> {
+        let load = |number: &AtomicI64| number.load(Ordering::Relaxed);
+        (load(&self.rounds) > 0).then(|| (load(&self.rows), load(&self.failed)))
+    }
+}
+
 /// Goes round until it is told to stop.
 pub async fn run(core: Arc<Core>, stop: CancellationToken) {
     loop {
         let Some(done) = stop.run_until_cancelled(round(&core)).await else { return };
+        if let Err(error) = key_rotation::retire_peppers(&core).await {
+            error.log("");
+        }
         let pause = match done {
             Ok(()) => EVERY,
             Err(error) => {

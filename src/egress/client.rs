@@ -10,7 +10,7 @@ use vault::ProviderSecret;
 
 use super::{
     AddressPolicy, Socket, Target,
-    connect::{connect, tls_config},
+    connect::{connect, tls_config, tls_config_of},
     http1::{
         connection::{Connection, Failure},
         request::RequestHead,
@@ -123,6 +123,14 @@ impl Egress {
     /// A way out with these rules.
     pub fn new(policy: AddressPolicy, patience: Patience) -> Egress {
         Egress { tls: tls_config(), policy, patience }
+    }
+
+    /// A way out to a service whose certificate comes from the authorities in `pem`, and no other.
+    ///
+    /// # Errors
+    /// What is wrong with `pem`.
+    pub fn trusting(pem: &[u8], policy: AddressPolicy, patience: Patience) -> Result<Egress, String> {
+        Ok(Egress { tls: tls_config_of(pem)?, policy, patience })
     }
 
     /// How long to wait for a provider that sets nothing else.

@@ -16,7 +16,10 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
 };
 
 use super::{AddressPolicy, Target};
@@ -39,6 +42,26 @@ pub(super) fn tls_config() -> Arc<ClientConfig> {
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    trusting(roots)
+}
+
+/// The TLS settings of connections to a service whose certificate comes from the authorities in `pem`, and no other.
+///
+/// # Errors
+/// What is wrong with `pem`.
+pub(super) fn tls_config_of(pem: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("is no PEM: {error:?}"))?;
+        roots.add(certificate).map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err(String::from("holds no certificate"));
+    }
+    Ok(trusting(roots))
+}
+
+fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)

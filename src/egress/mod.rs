@@ -14,6 +14,7 @@
 //! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`fetch`] | a small exchange with an identity provider |
 //! | [`check_key`] | a kind's cheapest authenticated call |
+//! | [`transit`] | a key in the transit engine of Vault or OpenBao |
 
 mod address;
 mod check_key;
@@ -27,6 +28,7 @@ mod pool;
 mod reply_body;
 mod socket;
 mod target;
+mod transit;
 
 pub use address::AddressPolicy;
 pub use client::{Call, Credential, Egress, EgressError, Patience, Reply};
@@ -35,3 +37,4 @@ pub use pool::Pool;
 pub use reply_body::ReplyBody;
 pub use socket::{Offer, Socket};
 pub use target::Target;
+pub use transit::{Transit, TransitSettings, TransitToken};

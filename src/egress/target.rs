@@ -44,6 +44,26 @@ impl Target {
     /// [`TargetError`] with what is wrong: not https, an address that may not be called, user info, a query or
     /// fragment, dot segments, `//`, backslashes, encoded slashes, control characters, a trailing dot.
     pub fn parse(text: &str, kind: Kind, policy: &AddressPolicy) -> Result<Target, TargetError> {
+        let auth = kind.native_auth();
+        Target::parse_bound(text, policy, |origin, base_path| {
+            let prefix = if kind.has_one_public_address() { "" } else { base_path };
+            Binding::new(origin, prefix, auth.header_name(), auth.prefix())
+        })
+    }
+
+    /// The same of a service that Keyward itself uses, and that takes its credential in `header`.
+    ///
+    /// # Errors
+    /// As [`Target::parse`].
+    pub fn parse_service(text: &str, header: &'static str, policy: &AddressPolicy) -> Result<Target, TargetError> {
+        Target::parse_bound(text, policy, |origin, base_path| Binding::new(origin, base_path, header, ""))
+    }
+
+    fn parse_bound(
+        text: &str,
+        policy: &AddressPolicy,
+        bind: impl FnOnce(&str, &str) -> Binding,
+    ) -> Result<Target, TargetError> {
         let refuse = |why: &str| Err(TargetError(why.to_owned()));
         if !text.contains("://") {
             return refuse("enter a full address such as https://api.example.com/v1");
@@ -101,8 +121,6 @@ impl Target {
         let base_path = url.path().trim_end_matches('/').to_owned();
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let origin = format!("{}://{bracketed}:{port}", url.scheme());
-        let auth = kind.native_auth();
-        let prefix = if kind.has_one_public_address() { "" } else { base_path.as_str() };
         Ok(Target {
             https: url.scheme() == "https",
             authority: match url.port() {
@@ -110,7 +128,7 @@ impl Target {
                 None => bracketed,
             },
             pool_key: origin.as_str().into(),
-            binding: Binding::new(&origin, prefix, auth.header_name(), auth.prefix()),
+            binding: bind(&origin, &base_path),
             url: url.as_str().trim_end_matches('/').to_owned(),
             host,
             port,

@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const BINARY = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "debug/keyward");
+export const BINARY = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "debug/keyward");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const OWNER = { name: "Ada Lovelace", email: "ada@example.com", password: "correct horse battery" };

@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 37] = [
+const EXPECTED: [Rule; 38] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -53,6 +53,7 @@ const EXPECTED: [Rule; 37] = [
     ("DELETE /management-tokens/{id}", "owner admin operator member", "owner"),
     ("GET /audit-events", "owner admin auditor", ""),
     ("GET /usage", "owner admin operator auditor", ""),
+    ("GET /installation", "owner admin auditor", ""),
 ];
 
 /// A body that is refused as such, but only to those who may; where the domain decides, one that is good.
@@ -217,7 +218,8 @@ async fn pages_are_closed_to_those_whose_role_may_not_see_them() {
     let member = keyward.person("member", "member").await;
     let home = member.api.page("/keys/general").await.expect(303);
     assert_eq!(home.header("location"), Some("/keys/agent"));
-    for path in ["/catalog", "/audit", "/members", "/members/new", "/keys/general/new", &edit] {
+    for path in ["/catalog", "/audit", "/members", "/members/new", "/keys/general/new", "/settings/installation", &edit]
+    {
         let refused = member.api.page(path).await.expect(403).text();
         assert!(refused.contains("Your role does not allow this"), "{path}: {refused}");
     }
@@ -233,6 +235,10 @@ async fn pages_are_closed_to_those_whose_role_may_not_see_them() {
     for person in [&member, &auditor] {
         person.api.page("/settings/account").await.expect(200);
     }
+    let shown = auditor.api.page("/settings/installation").await.expect(200).text();
+    assert!(shown.contains("Nothing is changed here") && shown.contains("row_mac-000001"), "{shown}");
+    let account = member.api.page("/settings/account").await.expect(200).text();
+    assert!(!account.contains("/settings/installation"), "a tab that leads nowhere for this role");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -10,6 +10,7 @@ const DOCUMENTS: [&str; 7] = [
     "CHANGELOG.md",
     "docs/guides/nginx.md",
     "docs/guides/sign-in.md",
+    "docs/guides/keys.md",
 ];
 
 const ENDINGS: [&str; 12] =

@@ -33,7 +33,7 @@ pub(crate) fn checked<R: Authentic>(keyring: &Keyring, row: R) -> Result<R, Stor
 }
 
 /// Whether a row is as Keyward wrote it; one that is not is logged here, once, with the reason.
-fn is_untouched<R: Authentic>(keyring: &Keyring, row: &R) -> bool {
+pub(crate) fn is_untouched<R: Authentic>(keyring: &Keyring, row: &R) -> bool {
     let verdict = keyring.verify_row_mac(R::TABLE, row.id(), &row.fields(), row.mac());
     if let Err(reason) = &verdict {
         tracing::error!(table = R::TABLE, row = row.id(), %reason, "row refused: it was changed outside Keyward");

@@ -1,6 +1,11 @@
 //! The one file that names a database. Everything else in this crate is SQL that both accept, run by the macros here.
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use sqlx::{
     PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
@@ -156,14 +161,34 @@ pub struct Claim(#[allow(dead_code, reason = "dropping it gives the right back")
 #[derive(Clone)]
 pub struct Store {
     db: Db,
-    keyring: Arc<Keyring>,
+    keyring: Arc<RwLock<Known>>,
     committed: Arc<watch::Sender<i64>>,
 }
 
+/// The keyring, and the number of the set of keys that it holds.
+struct Known {
+    keyring: Arc<Keyring>,
+    version: i64,
+}
+
 impl Store {
-    /// Joins an open database and its keyring.
-    pub fn new(db: Db, keyring: Arc<Keyring>) -> Store {
+    /// Joins an open database and its keyring, which holds the set of keys with this number.
+    pub fn new(db: Db, keyring: Arc<Keyring>, version: i64) -> Store {
+        let keyring = Arc::new(RwLock::new(Known { keyring, version }));
         Store { db, keyring, committed: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Works with another set of keys from now on. Gives the one before: whatever was begun with it holds it until it
+    /// ends.
+    pub fn renew(&self, keyring: Keyring, version: i64) -> Arc<Keyring> {
+        let next = Known { keyring: Arc::new(keyring), version };
+        let mut known = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, next).keyring
+    }
+
+    /// The number of the set of keys that this process works with.
+    pub fn keyring_version(&self) -> i64 {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).version
     }
 
     /// The database.
@@ -171,9 +196,9 @@ impl Store {
         &self.db
     }
 
-    /// The keys of this installation.
-    pub fn keyring(&self) -> &Arc<Keyring> {
-        &self.keyring
+    /// The keys of this installation, as of now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner).keyring)
     }
 
     /// Tells of the number of the newest event that this process committed.
@@ -186,23 +211,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn read(&self) -> Result<Read, StoreError> {
+        let keyring = self.keyring();
         let conn = match &self.db {
             Db::Sqlite { read, .. } => ReadConn::Sqlite(read.acquire().await?),
             Db::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
         };
-        Ok(Read { conn, keyring: Arc::clone(&self.keyring) })
+        Ok(Read { conn, keyring })
     }
 
     /// A transaction for writing; dropped without [`Write::commit`], it leaves nothing behind.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], also when another process holds the write lock for too long.
+    /// [`StoreError::Unavailable`], also when another process holds the write lock for too long; [`StoreError::Outdated`]
+    /// where this process would write with a key that is gone, so that nobody could read it.
     pub async fn write(&self) -> Result<Write, StoreError> {
+        let keyring = self.keyring();
         let conn = match &self.db {
             Db::Sqlite { write, .. } => WriteConn::Sqlite(begin_immediate(write).await?),
             Db::Postgres(pool) => WriteConn::Postgres(pool.begin().await?),
         };
-        Ok(Write { conn, keyring: Arc::clone(&self.keyring), recorded: None, committed: Arc::clone(&self.committed) })
+        let mut tx = Write { conn, keyring, recorded: None, committed: Arc::clone(&self.committed) };
+        match crate::keyring::is_current(&mut tx).await? {
+            true => Ok(tx),
+            false => Err(StoreError::Outdated),
+        }
     }
 }
 

@@ -29,6 +29,9 @@ pub enum StoreError {
         /// The row's id.
         id: String,
     },
+    /// The keys that this process knows were replaced while it did not look: it must not write with them.
+    #[error("the keys of this installation were replaced while this process ran; start it again")]
+    Outdated,
     /// This database cannot be used at all.
     #[error("{0}")]
     Unsupported(String),

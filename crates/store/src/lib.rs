@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`], [`master_key`] | the installation's id, check value and wrapped keys; another master key |
+//! | [`keyring`], [`restamp`] | the set of keys and who has taken it up; rows whose MACs and seals are made anew |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
@@ -20,6 +21,7 @@ pub mod idempotency;
 pub mod identities;
 pub mod installation;
 pub mod invitations;
+pub mod keyring;
 pub mod links;
 mod listing;
 pub mod management_tokens;
@@ -29,6 +31,7 @@ pub mod members;
 pub mod models;
 pub mod pending_sign_ins;
 pub mod providers;
+pub mod restamp;
 pub mod restore;
 pub mod scrub;
 pub mod second_factors;

@@ -32,6 +32,22 @@ impl Binding {
         Binding { origin: origin.to_owned(), path_prefix: path_prefix.to_owned(), header, prefix, canonical }
     }
 
+    /// Reads what [`Binding::canonical`] gave. `None` for anything else, and for a header that none of ours is.
+    pub fn parse(canonical: &str) -> Option<Binding> {
+        const HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
+        let mut words = canonical.split(' ');
+        let (place, header, prefix) = (words.next()?, words.next()?, words.next());
+        let start = place.find("://")? + 3;
+        let (origin, path) = place.split_at(place[start..].find('/').map_or(place.len(), |at| start + at));
+        let header = HEADERS.into_iter().find(|known| *known == header)?;
+        let prefix = match prefix {
+            None => "",
+            Some("Bearer") => "Bearer ",
+            Some(_) => return None,
+        };
+        Some(Binding::new(origin, path, header, prefix)).filter(|binding| binding.canonical == canonical)
+    }
+
     /// One line for a column, for instance `https://api.openai.com:443 authorization Bearer`.
     pub fn canonical(&self) -> &str {
         &self.canonical
@@ -61,6 +77,25 @@ impl Binding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_canonical_line_is_read_as_it_was_written() {
+        for (origin, path, header, prefix) in [
+            ("https://api.openai.com:443", "", "authorization", "Bearer "),
+            ("http://[::1]:8080", "/v1", "authorization", "Bearer "),
+            ("https://api.anthropic.com:443", "", "x-api-key", ""),
+            ("https://a.example:443", "/tenant/one", "api-key", ""),
+            ("https://g.example:443", "", "x-goog-api-key", ""),
+        ] {
+            let binding = Binding::new(origin, path, header, prefix);
+            assert_eq!(Binding::parse(binding.canonical()), Some(binding));
+        }
+        for wrong in
+            ["", "https://a:443", "https://a:443 cookie", "a authorization Bearer", "https://a:443 api-key x y"]
+        {
+            assert_eq!(Binding::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn canonical_names_origin_path_and_native_header() {

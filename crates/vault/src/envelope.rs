@@ -7,6 +7,11 @@ pub(crate) fn write(key_id: &str, payload: &[u8]) -> String {
     format!("v1.{key_id}.{}", URL_SAFE_NO_PAD.encode(payload))
 }
 
+/// The id of the key that made a MAC or a sealed value; `None` for a text that is neither.
+pub fn key_id_of(text: &str) -> Option<&str> {
+    parse(text).map(|(key_id, _)| key_id)
+}
+
 /// Takes the text apart. `None` for anything [`write`] would not have written: there is one text per payload.
 pub(crate) fn parse(text: &str) -> Option<(&str, Vec<u8>)> {
     let (key_id, payload) = text.strip_prefix("v1.")?.split_once('.')?;

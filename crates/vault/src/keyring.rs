@@ -1,10 +1,6 @@
 //! The opened set of keys of an installation.
 
-use crate::{
-    Entropy, MasterKey, Purpose, VaultError, WrappedKey,
-    aead::KeyBytes,
-    wrapped_key::{check_opens, seal_check},
-};
+use crate::{Entropy, Purpose, PurposeKey, aead::KeyBytes};
 use aws_lc_rs::hmac;
 
 /// Every live key of an installation, opened. Neither cloned nor printed; zeroized on drop.
@@ -21,92 +17,113 @@ pub struct Keyring {
     pub(crate) session: Live<hmac::Key>,
 }
 
-impl Keyring {
-    /// Makes the first keys of a new installation, one a purpose. Returns the keyring, the wrapped keys to be stored
-    /// and the check value that later proves the master key to be the right one.
-    ///
-    /// # Errors
-    /// [`VaultError`]; nothing is then to be stored.
-    pub fn create(
-        master: &MasterKey,
-        installation: &str,
-        entropy: &Entropy,
-    ) -> Result<(Keyring, Vec<WrappedKey>, String), VaultError> {
-        let wrapped = Purpose::ALL
-            .into_iter()
-            .map(|purpose| WrappedKey::generate(master, installation, purpose, 1, entropy))
-            .collect::<Result<Vec<_>, _>>()?;
-        let check = seal_check(master, installation, entropy)?;
-        // Opened from what will be stored: a set that does not open is never handed out.
-        let keyring = Keyring::open(master, installation, &wrapped, &check).map_err(|_| VaultError::Encryption)?;
-        Ok((keyring, wrapped, check))
-    }
+/// A key to be in a keyring.
+#[derive(Debug)]
+pub struct LiveKey {
+    /// Its id.
+    pub id: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether it makes. One that does not yet is there to read what others make with it.
+    pub makes: bool,
+    /// The key; `None` where the keyring before has it.
+    pub key: Option<PurposeKey>,
+}
 
-    /// Opens the stored keys of an installation, in whatever order they come.
+impl Keyring {
+    /// Assembles the keys of an installation, in whatever order they come; those that come without their key are taken
+    /// over from the keyring before.
     ///
     /// # Errors
-    /// A wrong master key is told apart from a damaged or missing key.
-    pub fn open(
-        master: &MasterKey,
+    /// A key that is missing.
+    pub fn assemble(
         installation: &str,
-        wrapped: &[WrappedKey],
-        check: &str,
-    ) -> Result<Keyring, OpenError> {
-        if !check_opens(master, installation, check) {
-            return Err(OpenError::WrongMasterKey);
-        }
-        let mut opened = Vec::with_capacity(wrapped.len());
-        for stored in wrapped {
-            let key =
-                stored.open(master, installation).ok_or_else(|| OpenError::Damaged { key_id: stored.id.clone() })?;
-            opened.push((stored, key));
-        }
-        opened.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        mut keys: Vec<LiveKey>,
+        before: Option<&Keyring>,
+    ) -> Result<Keyring, MissingKey> {
+        keys.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Keyring {
             installation: installation.to_owned(),
-            data: Live::gather(&opened, Purpose::Data, KeyBytes::clone)?,
-            other: Live::gather(&opened, Purpose::Other, KeyBytes::clone)?,
-            pepper: Live::gather(&opened, Purpose::Pepper, hmac_key)?,
-            row_mac: Live::gather(&opened, Purpose::RowMac, hmac_key)?,
-            audit: Live::gather(&opened, Purpose::Audit, hmac_key)?,
-            session: Live::gather(&opened, Purpose::Session, hmac_key)?,
+            data: Live::gather(&keys, Purpose::Data, before.map(|keyring| &keyring.data), KeyBytes::clone)?,
+            other: Live::gather(&keys, Purpose::Other, before.map(|keyring| &keyring.other), KeyBytes::clone)?,
+            pepper: Live::gather(&keys, Purpose::Pepper, before.map(|keyring| &keyring.pepper), hmac_key)?,
+            row_mac: Live::gather(&keys, Purpose::RowMac, before.map(|keyring| &keyring.row_mac), hmac_key)?,
+            audit: Live::gather(&keys, Purpose::Audit, before.map(|keyring| &keyring.audit), hmac_key)?,
+            session: Live::gather(&keys, Purpose::Session, before.map(|keyring| &keyring.session), hmac_key)?,
         })
+    }
+
+    /// **For tests only**: a keyring that nobody wrapped.
+    ///
+    /// # Panics
+    /// Never, with a source of randomness.
+    #[doc(hidden)]
+    #[allow(clippy::unwrap_used, reason = "for tests only")]
+    pub fn unwrapped(installation: &str, entropy: &Entropy) -> Keyring {
+        let keys = Purpose::ALL.map(|purpose| LiveKey {
+            id: purpose.key_id(1, entropy).unwrap(),
+            purpose,
+            makes: true,
+            key: Some(PurposeKey::generate(entropy).unwrap()),
+        });
+        Keyring::assemble(installation, keys.into(), None).unwrap()
+    }
+
+    /// The same keyring with a second key of one purpose.
+    #[cfg(test)]
+    pub(crate) fn with_second(&self, purpose: Purpose, entropy: &Entropy) -> Keyring {
+        let known = |purpose| LiveKey { id: self.newest(purpose).to_owned(), purpose, makes: true, key: None };
+        let mut keys: Vec<LiveKey> = Purpose::ALL.map(known).into();
+        let key = Some(PurposeKey::generate(entropy).unwrap());
+        keys.push(LiveKey { id: purpose.key_id(2, entropy).unwrap(), purpose, makes: true, key });
+        Keyring::assemble(&self.installation, keys, Some(self)).unwrap()
     }
 
     /// The installation's id, part of every associated data and MAC.
     pub fn installation(&self) -> &str {
         &self.installation
     }
+
+    /// Whether the key of that id is in it.
+    pub fn holds(&self, purpose: Purpose, id: &str) -> bool {
+        match purpose {
+            Purpose::Data => self.data.find(id).is_some(),
+            Purpose::Other => self.other.find(id).is_some(),
+            Purpose::Pepper => self.pepper.find(id).is_some(),
+            Purpose::RowMac => self.row_mac.find(id).is_some(),
+            Purpose::Audit => self.audit.find(id).is_some(),
+            Purpose::Session => self.session.find(id).is_some(),
+        }
+    }
+
+    /// The id of the key that makes.
+    pub fn newest(&self, purpose: Purpose) -> &str {
+        match purpose {
+            Purpose::Data => self.data.newest().0,
+            Purpose::Other => self.other.newest().0,
+            Purpose::Pepper => self.pepper.newest().0,
+            Purpose::RowMac => self.row_mac.newest().0,
+            Purpose::Audit => self.audit.newest().0,
+            Purpose::Session => self.session.newest().0,
+        }
+    }
 }
 
 opaque_debug!(Keyring);
 
-/// Why the stored keys do not open.
+/// A keyring lacks a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The check value does not open.
-    #[error(
-        "the master key does not belong to this database; point KEYWARD_MASTER_KEY_FILE at the key the database was made with"
-    )]
-    WrongMasterKey,
-    /// The master key is right, but this key was altered.
-    #[error("the stored key {key_id:?} is damaged or was altered; restore the database from a backup")]
-    Damaged {
-        /// The id of the key's row.
-        key_id: String,
-    },
-    /// There is no key of this purpose.
-    #[error(
-        "the database holds no key for the purpose '{}'; restore it from a backup",
-        .0.as_str()
-    )]
-    Missing(Purpose),
-}
+#[error(
+    "the database holds no key for the purpose '{}'; restore it from a backup",
+    .0.as_str()
+)]
+pub struct MissingKey(pub Purpose);
 
 /// The live keys of one purpose: at least one.
 pub(crate) struct Live<K> {
+    /// The newest that makes.
     newest: (String, K),
-    /// Newest first.
+    /// Those that only read, newest first: older ones, and any that does not make yet.
     older: Vec<(String, K)>,
 }
 
@@ -116,7 +133,7 @@ impl<K> Live<K> {
         (&self.newest.0, &self.newest.1)
     }
 
-    /// Ids and keys, newest first.
+    /// Ids and keys, the one that makes first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &K)> {
         std::iter::once(&self.newest).chain(&self.older).map(|(id, key)| (id.as_str(), key))
     }
@@ -128,17 +145,25 @@ impl<K> Live<K> {
 
     /// Picks the keys of one purpose from all, which are sorted by id.
     fn gather(
-        opened: &[(&WrappedKey, KeyBytes)],
+        keys: &[LiveKey],
         purpose: Purpose,
+        before: Option<&Live<K>>,
         convert: impl Fn(&KeyBytes) -> K,
-    ) -> Result<Live<K>, OpenError> {
-        let mut keys = opened
-            .iter()
-            .rev()
-            .filter(|(stored, _)| stored.purpose == purpose)
-            .map(|(stored, key)| (stored.id.clone(), convert(key)));
-        let newest = keys.next().ok_or(OpenError::Missing(purpose))?;
-        Ok(Live { newest, older: keys.collect() })
+    ) -> Result<Live<K>, MissingKey>
+    where
+        K: Clone,
+    {
+        let (mut newest, mut older) = (None, Vec::new());
+        for stored in keys.iter().rev().filter(|stored| stored.purpose == purpose) {
+            let taken_over = || before.and_then(|before| before.find(&stored.id)).cloned();
+            let key = stored.key.as_ref().map(|key| convert(&key.0)).or_else(taken_over);
+            let pair = (stored.id.clone(), key.ok_or(MissingKey(purpose))?);
+            match &newest {
+                None if stored.makes => newest = Some(pair),
+                _ => older.push(pair),
+            }
+        }
+        Ok(Live { newest: newest.ok_or(MissingKey(purpose))?, older })
     }
 }
 
@@ -150,84 +175,62 @@ fn hmac_key(bytes: &KeyBytes) -> hmac::Key {
 mod tests {
     use super::*;
 
-    fn created() -> (MasterKey, Vec<WrappedKey>, String) {
-        let entropy = Entropy::seeded(11);
-        let master = MasterKey::generate(&entropy).unwrap();
-        let (keyring, wrapped, check) = Keyring::create(&master, "in_1", &entropy).unwrap();
-        assert_eq!(keyring.installation(), "in_1");
-        (master, wrapped, check)
+    fn key(purpose: Purpose, ordinal: u32, makes: bool) -> LiveKey {
+        let entropy = Entropy::seeded(u64::from(ordinal));
+        let (id, key) = (purpose.key_id(ordinal, &entropy).unwrap(), PurposeKey::generate(&entropy).unwrap());
+        LiveKey { id, purpose, makes, key: Some(key) }
     }
 
-    #[test]
-    fn opens_in_any_order() {
-        let (master, mut wrapped, check) = created();
-        assert_eq!(wrapped.len(), Purpose::ALL.len());
-        wrapped.reverse();
-        assert!(Keyring::open(&master, "in_1", &wrapped, &check).is_ok());
-    }
-
-    #[test]
-    fn wrong_master_key_is_told_apart() {
-        let (_, wrapped, check) = created();
-        let other = MasterKey::generate(&Entropy::system()).unwrap();
-        let error = Keyring::open(&other, "in_1", &wrapped, &check).unwrap_err();
-        assert_eq!(error, OpenError::WrongMasterKey);
-    }
-
-    #[test]
-    fn other_installation_is_refused() {
-        let (master, wrapped, check) = created();
-        assert!(Keyring::open(&master, "in_2", &wrapped, &check).is_err());
-    }
-
-    #[test]
-    fn altered_check_value_is_refused() {
-        let (master, wrapped, check) = created();
-        for at in 0..check.len() {
-            let mut bytes = check.clone().into_bytes();
-            bytes[at] ^= 1;
-            let flipped = String::from_utf8(bytes).unwrap();
-            assert!(Keyring::open(&master, "in_1", &wrapped, &flipped).is_err());
-        }
-    }
-
-    #[test]
-    fn damaged_key_is_named() {
-        let (master, wrapped, check) = created();
-        for at in 0..wrapped.len() {
-            let mut damaged = wrapped.clone();
-            damaged[at].wrapped = wrapped[(at + 1) % wrapped.len()].wrapped.clone();
-            let key_id = wrapped[at].id.clone();
-            let error = Keyring::open(&master, "in_1", &damaged, &check).unwrap_err();
-            assert_eq!(error, OpenError::Damaged { key_id });
-        }
+    fn first_of_each() -> Vec<LiveKey> {
+        Purpose::ALL.map(|purpose| key(purpose, 1, true)).into()
     }
 
     #[test]
     fn missing_purpose_is_named() {
-        let (master, wrapped, check) = created();
-        for at in 0..wrapped.len() {
-            let mut fewer = wrapped.clone();
-            let removed = fewer.remove(at);
-            let error = Keyring::open(&master, "in_1", &fewer, &check).unwrap_err();
-            assert_eq!(error, OpenError::Missing(removed.purpose));
-            assert!(error.to_string().contains(removed.purpose.as_str()));
+        assert!(Keyring::assemble("in_1", first_of_each(), None).is_ok());
+        for purpose in Purpose::ALL {
+            let fewer = first_of_each().into_iter().filter(|key| key.purpose != purpose).collect();
+            let error = Keyring::assemble("in_1", fewer, None).unwrap_err();
+            assert_eq!(error, MissingKey(purpose));
+            assert!(error.to_string().contains(purpose.as_str()));
         }
     }
 
     #[test]
-    fn newest_key_makes_and_all_are_found() {
-        let (master, mut wrapped, check) = created();
-        let entropy = Entropy::seeded(12);
-        for ordinal in [3, 2] {
-            let key = WrappedKey::generate(&master, "in_1", Purpose::Data, ordinal, &entropy);
-            wrapped.push(key.unwrap());
-        }
-        let keyring = Keyring::open(&master, "in_1", &wrapped, &check).unwrap();
+    fn newest_key_makes_and_all_are_found_in_whatever_order_they_come() {
+        let mut keys = first_of_each();
+        keys.extend([key(Purpose::Data, 3, true), key(Purpose::Data, 2, true)]);
+        let keyring = Keyring::assemble("in_1", keys, None).unwrap();
         let ids: Vec<&str> = keyring.data.iter().map(|(id, _)| &id[..11]).collect();
         assert_eq!(ids, ["data-000003", "data-000002", "data-000001"]);
-        assert_eq!(&keyring.data.newest().0[..11], "data-000003");
-        assert!(wrapped[6..].iter().all(|k| keyring.data.find(&k.id).is_some()));
-        assert!(keyring.data.find("data-000004").is_none());
+        assert_eq!(&keyring.newest(Purpose::Data)[..11], "data-000003");
+        assert!(!keyring.holds(Purpose::Data, "data-000004"));
+    }
+
+    #[test]
+    fn one_that_does_not_make_yet_reads_what_others_made_with_it() {
+        let with = |makes| {
+            let mut keys = first_of_each();
+            keys.push(key(Purpose::RowMac, 2, makes));
+            Keyring::assemble("in_1", keys, None).unwrap()
+        };
+        let (announced, active) = (with(false), with(true));
+        assert!(announced.newest(Purpose::RowMac).starts_with("row_mac-000001-"));
+        let mac = active.row_mac("t", "r", &[]);
+        assert!(mac.starts_with("v1.row_mac-000002-"));
+        assert!(announced.verify_row_mac("t", "r", &[], &mac).is_ok());
+        assert!(active.verify_row_mac("t", "r", &[], &announced.row_mac("t", "r", &[])).is_ok());
+    }
+
+    #[test]
+    fn keys_that_are_known_already_are_taken_over() {
+        let before = Keyring::assemble("in_1", first_of_each(), None).unwrap();
+        let mut keys: Vec<LiveKey> = first_of_each().into_iter().map(|key| LiveKey { key: None, ..key }).collect();
+        keys.push(key(Purpose::Data, 2, true));
+        let after = Keyring::assemble("in_1", keys, Some(&before)).unwrap();
+        assert!(after.verify_row_mac("t", "r", &[], &before.row_mac("t", "r", &[])).is_ok());
+        assert!(after.newest(Purpose::Data).starts_with("data-000002-"));
+        let unknown = vec![LiveKey { key: None, ..key(Purpose::Data, 9, true) }];
+        assert_eq!(Keyring::assemble("in_1", unknown, Some(&before)).unwrap_err(), MissingKey(Purpose::Data));
     }
 }

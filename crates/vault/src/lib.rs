@@ -4,7 +4,7 @@
 //!
 //! | where | what |
 //! | --- | --- |
-//! | `master_key`, `wrapped_key`, `keyring`, `rewrap` | the master key, the keys it wraps (one [`Purpose`] each), the opened set, another master key |
+//! | `master_key`, `purpose_key`, `wrapped_key`, `keyring` | the master key, the keys that do the work (one [`Purpose`] each), how the one wraps the others, the opened set |
 //! | `provider_value`, `binding`, `provider_secret`, `seal` | a general key: as entered, where it may go, opened, at rest |
 //! | `token`, `agent_secret`, `one_time_token` | agent keys, management tokens, setup links and sessions |
 //! | `totp`, `recovery_code` | a member's second factor |
@@ -28,8 +28,8 @@ mod master_key;
 mod one_time_token;
 mod provider_secret;
 mod provider_value;
+mod purpose_key;
 mod recovery_code;
-mod rewrap;
 mod seal;
 mod token;
 mod totp;
@@ -40,16 +40,17 @@ mod wycheproof;
 pub use agent_secret::AgentSecret;
 pub use binding::Binding;
 pub use entropy::Entropy;
+pub use envelope::key_id_of;
 pub use error::VaultError;
-pub use keyring::{Keyring, OpenError};
+pub use keyring::{Keyring, LiveKey, MissingKey};
 pub use mac::{Digest, MacError, MacField};
 pub use master_key::{MasterKey, MasterKeyError};
 pub use one_time_token::OneTimeToken;
 pub use provider_secret::ProviderSecret;
 pub use provider_value::{ProviderValue, ValueError};
+pub use purpose_key::{KeyPlace, Purpose, PurposeKey};
 pub use recovery_code::RecoveryCode;
-pub use rewrap::{RewrapError, Rewrapped};
-pub use seal::{Place, SealError};
+pub use seal::{Place, ResealError, Resealed, SealError};
 pub use token::{Token, TokenError, TokenKind, contains_token};
 pub use totp::TotpSecret;
-pub use wrapped_key::{Purpose, WrappedKey};
+pub use wrapped_key::{CHECK_TEXT, check_associated_data};

@@ -142,15 +142,13 @@ fn verify_mac(keys: &Live<hmac::Key>, message: &Framed, text: &str) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Entropy, MasterKey, Purpose, WrappedKey};
+    use crate::{Entropy, Purpose};
     use proptest::prelude::*;
 
     const FIELDS: [MacField<'static>; 3] = [MacField::Text("MY_AGENT"), MacField::Int(1), MacField::Text("active")];
 
     fn keyring() -> Keyring {
-        let entropy = Entropy::seeded(31);
-        let master = MasterKey::generate(&entropy).unwrap();
-        Keyring::create(&master, "in_1", &entropy).unwrap().0
+        Keyring::unwrapped("in_1", &Entropy::seeded(31))
     }
 
     /// Every text that differs from `text` in one bit.
@@ -238,11 +236,8 @@ mod tests {
     #[test]
     fn digests_use_every_live_pepper_newest_first() {
         let entropy = Entropy::seeded(32);
-        let master = MasterKey::generate(&entropy).unwrap();
-        let (old, mut wrapped, check) = Keyring::create(&master, "in_1", &entropy).unwrap();
-        let second = WrappedKey::generate(&master, "in_1", Purpose::Pepper, 2, &entropy);
-        wrapped.insert(0, second.unwrap());
-        let new = Keyring::open(&master, "in_1", &wrapped, &check).unwrap();
+        let old = Keyring::unwrapped("in_1", &entropy);
+        let new = old.with_second(Purpose::Pepper, &entropy);
         let hash = [7; 32];
         assert_eq!(old.digests(&hash), [old.digest(&hash)]);
         assert_eq!(new.digests(&hash), [new.digest(&hash), old.digest(&hash)]);

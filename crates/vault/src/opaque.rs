@@ -15,7 +15,7 @@ macro_rules! opaque_debug {
 mod tests {
     use crate::{
         AgentSecret, Binding, Entropy, Keyring, MasterKey, OneTimeToken, Place, ProviderSecret, ProviderValue,
-        RecoveryCode, Token, TokenKind, TotpSecret,
+        PurposeKey, RecoveryCode, Token, TokenKind, TotpSecret,
     };
     use std::fmt::{Debug, Display};
 
@@ -33,6 +33,7 @@ mod tests {
 
     #[test]
     fn secrets_are_neither_clone_nor_comparable_nor_printable() {
+        assert_lacks!(PurposeKey: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(MasterKey: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(ProviderValue: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(ProviderSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
@@ -60,7 +61,7 @@ mod tests {
         }
         let entropy = Entropy::seeded(1);
         let master = MasterKey::generate(&entropy).unwrap();
-        let (keyring, _, _) = Keyring::create(&master, "in_1", &entropy).unwrap();
+        let keyring = Keyring::unwrapped("in_1", &entropy);
         let value = ProviderValue::parse("sk-canary-0123456789".to_owned()).unwrap();
         let binding = Binding::new("https://a.example:443", "", "authorization", "Bearer ");
         let place = Place { table: "t", row: "r", field: "f", version: 1 };
@@ -69,6 +70,7 @@ mod tests {
         let agent = AgentSecret::mint(TokenKind::Agent, &entropy).unwrap();
         shows(&entropy, "[Entropy]");
         shows(&master, "[MasterKey]");
+        shows(&PurposeKey::generate(&entropy).unwrap(), "[PurposeKey]");
         shows(&keyring, "[Keyring]");
         shows(&value, "[ProviderValue]");
         shows(&secret, "[ProviderSecret]");

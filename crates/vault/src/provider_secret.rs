@@ -63,6 +63,11 @@ impl ProviderSecret {
         clean
     }
 
+    /// The credential of a service that Keyward itself uses, as its operator set it: for that service alone.
+    pub fn of_service(value: &ProviderValue, binding: Binding) -> ProviderSecret {
+        ProviderSecret::new(value, binding)
+    }
+
     pub(crate) fn new(value: &ProviderValue, binding: Binding) -> ProviderSecret {
         let value = value.as_str();
         let mut text = Zeroizing::new(Vec::with_capacity(BEARER.len() + value.len()));

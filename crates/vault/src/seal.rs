@@ -69,6 +69,25 @@ impl Keyring {
         ProviderValue::from_opened(&opened).ok_or(SealError::Malformed)
     }
 
+    /// Seals a value anew, with the newest key, for the same place and binding; tells also what marks it as the value of
+    /// its general key. The value does not leave this crate.
+    ///
+    /// # Errors
+    /// [`ResealError`]; what is stored is then to stay as it is.
+    pub fn reseal(
+        &self,
+        entropy: &Entropy,
+        place: &Place<'_>,
+        binding: Option<&Binding>,
+        sealed: &str,
+        general_key_id: &str,
+    ) -> Result<Resealed, ResealError> {
+        let opened = self.sealer(Purpose::Data, place, binding).open(&self.data, sealed)?;
+        let value = ProviderValue::from_opened(&opened).ok_or(SealError::Malformed)?;
+        let sealed = self.seal(entropy, place, binding, &value)?;
+        Ok(Resealed { sealed, value_mark: self.value_mark(general_key_id, &value) })
+    }
+
     /// Seals another small secret (webhook, SMTP, OIDC, TOTP) under [`Purpose::Other`].
     ///
     /// # Errors
@@ -89,6 +108,26 @@ impl Keyring {
     fn sealer<'a>(&'a self, purpose: Purpose, place: &'a Place<'a>, binding: Option<&'a Binding>) -> Sealer<'a> {
         Sealer { installation: &self.installation, purpose, place, binding }
     }
+}
+
+/// A value, sealed anew.
+#[derive(Debug)]
+pub struct Resealed {
+    /// The sealed text.
+    pub sealed: String,
+    /// As [`Keyring::value_mark`] makes it.
+    pub value_mark: String,
+}
+
+/// Why a value cannot be sealed anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResealError {
+    /// It does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The machinery failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 /// Why a sealed text does not open. Carries nothing of the value.

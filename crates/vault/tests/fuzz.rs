@@ -7,16 +7,10 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use vault::{
-    AgentSecret, Binding, Entropy, Keyring, MasterKey, Place, ProviderValue, Token, TokenKind, contains_token,
-};
+use vault::{AgentSecret, Binding, Entropy, Keyring, Place, ProviderValue, Token, TokenKind, contains_token};
 
 /// One for all cases: making one is slow.
-static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
-    let entropy = Entropy::seeded(41);
-    let master = MasterKey::generate(&entropy).unwrap();
-    Keyring::create(&master, "in_1", &entropy).unwrap().0
-});
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::unwrapped("in_1", &Entropy::seeded(41)));
 
 /// Everything a sealed value's associated data is made of, but for installation and key.
 #[derive(Debug, Clone, PartialEq)]

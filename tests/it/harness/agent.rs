@@ -30,6 +30,11 @@ impl Agent {
         &self.secret
     }
 
+    /// Another agent of the same server.
+    pub fn with_secret(&self, secret: &str) -> Self {
+        Self { secret: secret.to_owned(), ..self.clone() }
+    }
+
     /// A request with the agent key as bearer token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.anonymous(method, path).bearer_auth(&self.secret)

@@ -52,6 +52,13 @@ impl Database {
         read(&rows[0])
     }
 
+    /// How many rows `filter` finds.
+    pub async fn count(&mut self, table: &str, filter: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table} WHERE {filter}");
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.unwrap();
+        row.get(0)
+    }
+
     /// Overwrites one value.
     pub async fn set(&mut self, table: &str, column: &str, filter: &str, value: &Cell) {
         let sql = format!("UPDATE {table} SET \"{column}\" = $1 WHERE {filter}");

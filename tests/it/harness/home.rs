@@ -27,13 +27,17 @@ pub struct Home {
 impl Home {
     /// A directory on which `keyward bootstrap` has run.
     pub async fn new() -> Self {
-        let mut home = Self::empty();
-        let done = home.bootstrap(OWNER).await;
+        Self::empty().bootstrapped_with(&[]).await
+    }
+
+    /// This directory, once `keyward bootstrap` has run on it with these variables.
+    pub async fn bootstrapped_with(mut self, variables: &[(String, String)]) -> Self {
+        let done = self.run_to_its_end(variables, &bootstrap_of(OWNER), &password_line()).await;
         assert!(done.status.success(), "bootstrap failed: {}", String::from_utf8_lossy(&done.stderr));
         let printed: Value = serde_json::from_slice(&done.stdout).expect("bootstrap prints JSON");
         assert!(printed["member_id"].is_string(), "{printed}");
-        home.token = printed["token"].as_str().expect("bootstrap prints the token").to_owned();
-        home
+        self.token = printed["token"].as_str().expect("bootstrap prints the token").to_owned();
+        self
     }
 
     /// A directory on which nothing has run.
@@ -43,17 +47,22 @@ impl Home {
 
     /// `keyward bootstrap` for that address, whatever comes of it.
     pub async fn bootstrap(&self, email: &str) -> Output {
-        self.run(
-            &["bootstrap", "--email", email, "--password-stdin", "--token-name", "t"],
-            &format!("{OWNER_PASSWORD}\n"),
-        )
-        .await
+        self.run(&bootstrap_of(email), &password_line()).await
     }
 
     /// Runs the binary to its end.
     pub async fn run(&self, arguments: &[&str], stdin: &str) -> Output {
+        self.run_to_its_end(&[], arguments, stdin).await
+    }
+
+    /// The same with further variables in its environment, and nothing on its standard input.
+    pub async fn run_with(&self, variables: &[(String, String)], arguments: &[&str]) -> Output {
+        self.run_to_its_end(variables, arguments, "").await
+    }
+
+    async fn run_to_its_end(&self, variables: &[(String, String)], arguments: &[&str], stdin: &str) -> Output {
         let mut command = self.command(arguments, &[]);
-        command.env_remove("KEYWARD_LOG");
+        command.env_remove("KEYWARD_LOG").envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that refuses before it reads has closed its end; its exit tells the story.
@@ -156,6 +165,14 @@ impl Home {
     }
 }
 
+fn bootstrap_of(email: &str) -> [&str; 6] {
+    ["bootstrap", "--email", email, "--password-stdin", "--token-name", "t"]
+}
+
+fn password_line() -> String {
+    format!("{OWNER_PASSWORD}\n")
+}
+
 /// A server about to be started.
 #[derive(Debug)]
 pub struct Start {
@@ -169,6 +186,12 @@ impl Start {
     /// Sets a variable of the server's environment.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets several.
+    pub fn with(mut self, variables: &[(String, String)]) -> Self {
+        self.environment.extend_from_slice(variables);
         self
     }
 

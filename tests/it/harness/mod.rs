@@ -16,6 +16,7 @@ mod raw;
 mod server;
 mod socket;
 mod tls;
+mod transit;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};
 pub use tls::{Certificate, TlsCaller};
+pub use transit::FakeTransit;
 pub use world::World;
 
 /// Long enough that only a failure reaches it; nothing is measured against it.

@@ -9,10 +9,10 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Answer, in_time};
 
@@ -32,6 +32,13 @@ impl Certificate {
             let mut file = private().open(folder.join(name)).unwrap();
             std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         }
+    }
+
+    /// What a server of ours takes connections with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let key = PrivateKeyDer::try_from(self.0.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth();
+        TlsAcceptor::from(Arc::new(config.with_single_cert(vec![self.0.cert.der().clone()], key).unwrap()))
     }
 
     /// Connects to a server, trusting this certificate and no other; `protocols` are offered to it.

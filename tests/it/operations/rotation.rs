@@ -78,8 +78,9 @@ async fn under_load_no_call_fails_and_only_the_new_key_is_good_in_the_end() {
     let keyward = keyward.stop_to_restart().await.start().await;
     keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
     let events = keyward.api().audit_events().await;
-    let actions: Vec<_> = events.iter().map(|event| event["action"].as_str().unwrap()).collect();
-    assert_eq!(actions[..2], ["master_key.rotate_finish", "master_key.rotate"]);
+    let actions = events.iter().map(|event| event["action"].as_str().unwrap());
+    let actions: Vec<_> = actions.filter(|action| action.starts_with("master_key.")).collect();
+    assert_eq!(actions[..], ["master_key.rotate_finish", "master_key.rotate"]);
     let home = keyward.stop().await;
     write(&home.master_key(), &old);
     let (output, _) = home.serve().refused().await;

@@ -6,14 +6,26 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use store::agent_keys::{self, AgentKey, AgentSecretRow};
+use store::installation::StoredKey;
 use store::{Db, Store};
-use vault::{AgentSecret, Entropy, Keyring, MasterKey, TokenKind};
+use vault::{AgentSecret, Entropy, KeyPlace, Keyring, LiveKey, MasterKey, TokenKind};
 
 /// Rows of one transaction.
 const BATCH: usize = 20_000;
 /// How many of the secrets are kept to make calls with.
 const KEPT: usize = 2_000;
 const DAY_MS: i64 = 86_400_000;
+
+/// The keyring that a master key opens.
+fn open(master: &MasterKey, installation: &str, keys: Vec<StoredKey>) -> Result<Keyring, String> {
+    let open = |key: StoredKey| {
+        let place = KeyPlace { installation, purpose: key.purpose, id: &key.id };
+        let opened = master.unwrap_key(&place, &key.wrapped).ok_or("the master key does not open the stored keys")?;
+        Ok(LiveKey { id: key.id, purpose: key.purpose, makes: true, key: Some(opened) })
+    };
+    let keys = keys.into_iter().map(open).collect::<Result<_, String>>()?;
+    Keyring::assemble(installation, keys, None).map_err(text)
+}
 
 /// Writes `count` agent keys of `member_id`; the secrets of some of them, spread over all.
 pub fn agent_keys(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>, String> {
@@ -30,8 +42,8 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
     let (installation, keys) = found.ok_or("the database has no installation")?;
     let master = std::fs::read_to_string(data.join("master.key")).map_err(text)?;
     let master = MasterKey::parse(&master).map_err(text)?;
-    let keyring = Keyring::open(&master, &installation.id, &keys, &installation.check_value).map_err(text)?;
-    let store = Store::new(db, Arc::new(keyring));
+    let keyring = open(&master, &installation.id, keys)?;
+    let store = Store::new(db, Arc::new(keyring), installation.keyring_version);
     let entropy = Entropy::system();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(text)?;
     let now = i64::try_from(now.as_millis()).map_err(text)?;

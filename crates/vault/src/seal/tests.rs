@@ -1,7 +1,6 @@
 //! What sealed values must refuse.
 
 use super::*;
-use crate::{MasterKey, WrappedKey};
 use proptest::prelude::*;
 
 const PLACE: Place<'static> = Place { table: "general_keys", row: "gk_1", field: "sealed_value", version: 3 };
@@ -9,9 +8,7 @@ const ORIGIN: &str = "https://api.example.com:443";
 
 fn keyring(installation: &str) -> (Keyring, Entropy) {
     let entropy = Entropy::seeded(21);
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (keyring, _, _) = Keyring::create(&master, installation, &entropy).unwrap();
-    (keyring, entropy)
+    (Keyring::unwrapped(installation, &entropy), entropy)
 }
 
 fn binding() -> Binding {
@@ -135,8 +132,7 @@ fn every_flipped_bit_is_refused() {
 fn unknown_key_is_named() {
     let (one, entropy) = keyring("in_1");
     let sealed = one.seal(&entropy, &PLACE, None, &value()).unwrap();
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (two, _, _) = Keyring::create(&master, "in_1", &entropy).unwrap();
+    let two = Keyring::unwrapped("in_1", &entropy);
     let key_id = one.data.newest().0.to_owned();
     let refused = two.open_unbound(&PLACE, &sealed);
     assert_eq!(refused.err(), Some(SealError::UnknownKey { key_id }));
@@ -145,19 +141,36 @@ fn unknown_key_is_named() {
 #[test]
 fn value_of_an_older_key_still_opens_and_cannot_be_relabelled() {
     let entropy = Entropy::seeded(22);
-    let master = MasterKey::generate(&entropy).unwrap();
-    let (old, mut wrapped, check) = Keyring::create(&master, "in_1", &entropy).unwrap();
+    let old = Keyring::unwrapped("in_1", &entropy);
     let sealed = old.seal(&entropy, &PLACE, None, &value()).unwrap();
-    let second = WrappedKey::generate(&master, "in_1", Purpose::Data, 2, &entropy).unwrap();
-    let second_id = second.id.clone();
-    wrapped.push(second);
-    let new = Keyring::open(&master, "in_1", &wrapped, &check).unwrap();
+    let new = old.with_second(Purpose::Data, &entropy);
+    let second_id = new.newest(Purpose::Data).to_owned();
     assert!(new.open_unbound(&PLACE, &sealed).is_ok());
     let renewed = new.seal(&entropy, &PLACE, None, &value()).unwrap();
     assert!(renewed.starts_with(&format!("v1.{second_id}.")));
     let relabelled = sealed.replace(old.data.newest().0, &second_id);
     let refused = new.open_unbound(&PLACE, &relabelled);
     assert_eq!(refused.err(), Some(SealError::Refused));
+}
+
+#[test]
+fn a_value_is_sealed_anew_for_the_same_place_and_binding_alone() {
+    let entropy = Entropy::seeded(23);
+    let old = Keyring::unwrapped("in_1", &entropy);
+    let sealed = old.seal(&entropy, &PLACE, Some(&binding()), &value()).unwrap();
+    let new = old.with_second(Purpose::Data, &entropy);
+    let renewed = new.reseal(&entropy, &PLACE, Some(&binding()), &sealed, "gk_1").unwrap();
+    assert_eq!(crate::key_id_of(&renewed.sealed), Some(new.newest(Purpose::Data)));
+    assert!(new.open_bound(&PLACE, &binding(), &renewed.sealed).is_ok());
+    assert!(new.is_marked("gk_1", &value(), &renewed.value_mark));
+    assert!(old.open_bound(&PLACE, &binding(), &renewed.sealed).is_err());
+    let elsewhere = Binding::new("https://other.example:443", "/v1", "authorization", "Bearer ");
+    for (place, binding) in
+        [(PLACE, None), (PLACE, Some(&elsewhere)), (Place { row: "gk_2", ..PLACE }, Some(&binding()))]
+    {
+        let refused = new.reseal(&entropy, &place, binding, &sealed, "gk_1").err();
+        assert_eq!(refused, Some(ResealError::Seal(SealError::Refused)));
+    }
 }
 
 /// RFC 5869, test case 1, through the library's HKDF as it is called here.
