@@ -16,6 +16,7 @@ use super::{
     types::{CreatedBy, List, Resource, not_null},
 };
 use crate::domain::{
+    agent_key_list,
     agent_keys::{self, Status},
     clock::{rfc3339, rfc3339_or_none},
     idempotency::Outcome,
@@ -99,7 +100,7 @@ pub async fn list(
 ) -> ApiResult<Json<List<Body>>> {
     let AgentKeyParams { search, status, sort, limit, cursor } = params;
     let query = ListQuery { search, sort, limit, cursor };
-    let page = agent_keys::list(&state.core, &actor, &query, status.as_deref()).await?;
+    let page = agent_key_list::list(&state.core, &actor, &query, status.as_deref()).await?;
     let now = state.core.clock.now_ms();
     Ok(List::of(page, |key| render(key, now, None)))
 }

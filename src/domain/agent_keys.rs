@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    Handle, Listing, SortValue, Standing, Store,
-    agent_keys::{AgentKey, AgentKeySort, AgentSecretRow, StatusFilter},
+    Handle, Standing, Store,
+    agent_keys::{AgentKey, AgentSecretRow},
 };
 use vault::{AgentSecret, Token, TokenKind};
 use zeroize::Zeroizing;
 
 use super::{
     Core,
-    access::owner_filter,
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
@@ -21,8 +20,6 @@ use super::{
     key_cache::{CachedKey, UseMark},
     meter::Used,
     name::Name,
-    paging::{self, ListQuery, Page, Sorts},
-    roles::Permission,
 };
 use crate::error::{Code, Error, Result};
 
@@ -30,28 +27,6 @@ use crate::error::{Code, Error, Result};
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a key is read again that is changed meanwhile.
 const LOOK_UP_TRIES: usize = 16;
-
-const SORTS: Sorts<AgentKeySort> = Sorts {
-    all: &[
-        ("expires_at", AgentKeySort::ExpiresAt, false),
-        ("name", AgentKeySort::Name, true),
-        ("created_at", AgentKeySort::CreatedAt, false),
-        ("last_used_at", AgentKeySort::LastUsedAt, false),
-    ],
-    default_descending: false,
-};
-
-/// As the console lists them: what asks for attention first.
-const SORTS_FOR_PEOPLE: Sorts<AgentKeySort> = Sorts {
-    all: &[
-        ("attention", AgentKeySort::Attention, false),
-        ("expires_at", AgentKeySort::ExpiresAt, false),
-        ("name", AgentKeySort::Name, true),
-        ("created_at", AgentKeySort::CreatedAt, false),
-        ("last_used_at", AgentKeySort::LastUsedAt, false),
-    ],
-    default_descending: false,
-};
 
 /// From how many days before its end a key ends soon.
 pub const SOON_DAYS: i64 = 14;
@@ -180,54 +155,6 @@ pub async fn get(core: &Core, id: &str) -> Result<AgentKey> {
 /// [`Code::NotFound`]; a storage failure.
 pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
-}
-
-/// A page of the keys that the actor may read; damaged ones are left out.
-///
-/// # Errors
-/// A refused parameter; a storage failure.
-pub async fn list(core: &Core, actor: &Actor, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
-    let status = match status {
-        None | Some("") => "",
-        Some(text) => Status::parse(text)
-            .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
-            .as_str(),
-    };
-    Ok(page_of(core, actor, query, &SORTS, status).await?.untouched())
-}
-
-/// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
-/// `unused`; anything else finds all.
-///
-/// # Errors
-/// A refused parameter; a storage failure.
-pub async fn list_standing(
-    core: &Core,
-    actor: &Actor,
-    query: &ListQuery,
-    status: &str,
-) -> Result<Page<Standing<AgentKey>>> {
-    let known = ["active", "expired", "disabled", "soon", "unused"];
-    let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
-    page_of(core, actor, query, &SORTS_FOR_PEOPLE, status).await
-}
-
-async fn page_of(
-    core: &Core,
-    actor: &Actor,
-    query: &ListQuery,
-    sorts: &Sorts<AgentKeySort>,
-    status: &'static str,
-) -> Result<Page<Standing<AgentKey>>> {
-    let keyring = core.store.keyring();
-    let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
-    let now = core.clock.now_ms();
-    let member_id = owner_filter(actor, Permission::ReadAgentKeys);
-    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS, member_id };
-    let mut db = core.store.read().await?;
-    let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
-    let counted = store::agent_keys::count(&mut db, &listing, filter).await?;
-    Ok(paging::page(keys, listing.limit, counted, &scope, keyring, |key| place(&key.row, &listing, now)))
 }
 
 /// Renames a key.
@@ -448,15 +375,4 @@ async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Agent
 
 fn target(key: &AgentKey) -> ChangeTarget<'_> {
     ChangeTarget { kind: "agent_key", id: &key.id, name: &key.name }
-}
-
-fn place(key: &AgentKey, listing: &Listing<AgentKeySort>, now: i64) -> (SortValue, String) {
-    let value = match listing.sort {
-        AgentKeySort::Name => SortValue::Text(key.name_key.clone()),
-        AgentKeySort::CreatedAt => SortValue::Int(key.created_at),
-        AgentKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
-        AgentKeySort::ExpiresAt => SortValue::Int(key.expires_at),
-        AgentKeySort::Attention => SortValue::Int(AgentKeySort::attention(key.expires_at, now)),
-    };
-    (value, key.id.clone())
 }
