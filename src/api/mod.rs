@@ -56,7 +56,8 @@ struct Description;
 
 /// Whether the path is answered here; the console has the rest.
 pub fn claims(path: &str) -> bool {
-    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json") || path.starts_with("/api/")
+    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json")
+        || path.starts_with("/api/")
 }
 
 /// Everything on the control runtime but the console: management API, its description, operations. Gives the
@@ -70,6 +71,9 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_keys::read, agent_keys::edit, agent_keys::delete))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))
+        .routes(routes!(agent_keys::rotate))
+        .routes(routes!(agent_keys::retire))
+        .routes(routes!(agent_keys::secrets))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::read, providers::edit, providers::delete))
         .routes(routes!(models::list, models::create))

@@ -6,12 +6,13 @@ use store::{
     Handle, Standing, Store,
     agent_keys::{AgentKey, AgentSecretRow},
 };
-use vault::{AgentSecret, Token, TokenKind};
+use vault::{Token, TokenKind};
 use zeroize::Zeroizing;
 
 use super::{
     Core,
     actor::Actor,
+    agent_secrets,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
     clock::{DAY_MS, rfc3339},
@@ -90,10 +91,10 @@ pub async fn create(
 ) -> Result<Outcome<Created>> {
     let (name, days) = Error::both(Name::parse(name), parse_days(core, expires_in_days))?;
     let now = core.clock.now_ms();
-    let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
-    let digest = core.store.keyring().digest(secret.token().sha256());
+    let id = ids::mint("ak", now, &core.entropy)?;
+    let (secret, row) = agent_secrets::mint(core, &id, now)?;
     let key = AgentKey {
-        id: ids::mint("ak", now, &core.entropy)?,
+        id,
         name: name.text,
         name_key: name.key,
         masked_secret: secret.mask(),
@@ -101,22 +102,13 @@ pub async fn create(
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         limits: String::from("{}"),
+        secrets: agent_secrets::canonical([&row]),
         created_at: now,
         expires_at: now + days * DAY_MS,
         disabled_at: 0,
         version: 1,
         mac: String::new(),
         last_used_at: 0,
-    };
-    let row = AgentSecretRow {
-        id: ids::mint("as", now, &core.entropy)?,
-        agent_key_id: key.id.clone(),
-        pepper_id: digest.pepper,
-        digest: digest.value,
-        created_at: now,
-        ends_at: 0,
-        version: 1,
-        mac: String::new(),
     };
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
@@ -268,11 +260,12 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedK
     };
     let now = core.clock.now_ms();
     if key.ends_at <= now {
-        return Err(refused(
-            Code::ExpiredApiKey,
-            &key,
-            format!("the agent key {:?} expired on {}; create a new one in Keyward", key.name, rfc3339(key.ends_at)),
-        ));
+        let (name, ended) = (&key.name, rfc3339(key.ends_at));
+        let detail = match key.is_replaced {
+            true => format!("this secret of the agent key {name:?} was replaced and ended on {ended}; use the new one"),
+            false => format!("the agent key {name:?} expired on {ended}; create a new one in Keyward"),
+        };
+        return Err(refused(Code::ExpiredApiKey, &key, detail));
     }
     if key.disabled {
         return Err(refused(
@@ -308,16 +301,18 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
         // A key that is changed while it is read is read again: the answer must hold when it is given.
         for _ in 0..LOOK_UP_TRIES {
             let generation = owner.keys.generation();
-            let Some((key, ends_at)) = find(&owner.store, &sha256).await? else { return Ok(None) };
-            let id: Arc<str> = key.id.as_str().into();
-            let filled = owner.keys.fill(sha256, &id, generation, |revocation| CachedKey {
-                held: Default::default(),
-                used: Arc::new(UseMark::new(Arc::clone(&id))),
+            let Some(Found { key, secret, ends_at }) = find(&owner.store, &sha256).await? else { return Ok(None) };
+            let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
+            let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
+                held,
+                used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
                 id: Arc::clone(&id),
                 name: key.name,
                 member_id: key.member_id.into(),
                 created_by: key.created_by_name,
+                issued_at: secret.created_at,
                 ends_at,
+                is_replaced: secret.ends_at > 0,
                 disabled: key.disabled_at > 0,
                 revocation,
             });
@@ -337,8 +332,15 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
     })
 }
 
-/// The key with this secret, and when the secret ends.
-async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<(AgentKey, i64)>> {
+/// A key, as one of its secrets finds it.
+struct Found {
+    key: AgentKey,
+    secret: AgentSecretRow,
+    /// When the secret ends, or the key with it.
+    ends_at: i64,
+}
+
+async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Found>> {
     let mut db = store.read().await?;
     for digest in store.keyring().digests(sha256) {
         let secret = match store::agent_keys::find_secret(&mut db, &digest.value).await {
@@ -356,16 +358,20 @@ async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<(AgentKey, i64)
             tracing::error!(agent_key = %key.id, "agent key refused: its digest and its pepper do not belong together");
             return Ok(None);
         }
-        let ends_at = match secret.ends_at {
-            0 => key.expires_at,
-            ends_at => ends_at.min(key.expires_at),
-        };
-        return Ok(Some((key, ends_at)));
+        if !agent_secrets::is_told(&key, &secret) {
+            tracing::error!(
+                agent_key = %key.id, secret = %secret.id,
+                "agent key refused: its row does not tell of this secret, which was put back outside Keyward"
+            );
+            return Ok(None);
+        }
+        let ends_at = agent_secrets::end_of(&secret, &key);
+        return Ok(Some(Found { key, secret, ends_at }));
     }
     Ok(None)
 }
 
-async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
+pub(super) async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
     store::agent_keys::get(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
 }
 
@@ -373,6 +379,6 @@ async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Agent
     store::agent_keys::get_standing(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
 }
 
-fn target(key: &AgentKey) -> ChangeTarget<'_> {
+pub(super) fn target(key: &AgentKey) -> ChangeTarget<'_> {
     ChangeTarget { kind: "agent_key", id: &key.id, name: &key.name }
 }
