@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 40] = [
+const RULES: [(&str, &str, Permission); 41] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -51,6 +51,7 @@ const RULES: [(&str, &str, Permission); 40] = [
     ("GET", "/api/v1/audit-events", ReadAudit),
     ("GET", "/api/v1/usage", ReadUsage),
     ("GET", "/metrics", ReadMetrics),
+    ("POST", "/oauth2/introspect", Introspect),
 ];
 
 /// What an operation takes.

@@ -6,6 +6,7 @@ mod audit_events;
 mod docs;
 mod extract;
 mod general_keys;
+mod introspection;
 mod linked_keys;
 mod management_tokens;
 mod members;
@@ -56,7 +57,7 @@ struct Description;
 
 /// Whether the path is answered here; the console has the rest.
 pub fn claims(path: &str) -> bool {
-    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json")
+    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/oauth2/introspect")
         || path.starts_with("/api/")
 }
 
@@ -85,6 +86,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(management_tokens::read, management_tokens::edit, management_tokens::delete))
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
+        .routes(routes!(introspection::introspect))
         .split_for_parts();
     let description: Arc<str> = docs::complete(&description).into();
     let state = State { core, web, metrics, description: Arc::clone(&description) };
