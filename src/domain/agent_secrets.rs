@@ -123,13 +123,13 @@ pub async fn rotate(
     let committed = tx.commit().await;
     // Also where the commit failed: it may have happened all the same, and forgetting is always safe.
     core.keys.forget(id, false);
+    let (ended, ending): (Vec<_>, Vec<_>) = over.into_iter().partition(|(_, ends_at)| *ends_at <= now);
+    for (secret_id, _) in ended {
+        core.keys.forget_secret(id, &secret_id);
+    }
     committed?;
-    for (secret_id, ends_at) in over {
-        if ends_at <= now {
-            core.keys.forget_secret(id, &secret_id);
-        } else {
-            end_in_time(core, id.to_owned(), secret_id, ends_at);
-        }
+    for (secret_id, ends_at) in ending {
+        end_in_time(core, id.to_owned(), secret_id, ends_at);
     }
     Ok(Outcome::Done(Created { key, secret: secret.expose_once() }))
 }

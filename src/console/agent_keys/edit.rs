@@ -14,7 +14,7 @@ use crate::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
-        damaged,
+        damaged::{self, Damaged},
         forms::{self, Form, Id, Refused},
         page,
         parts::{Field, Rights, Things},
@@ -100,7 +100,7 @@ async fn show(state: &State, session: &Session, id: &str, typed: Option<Fields>,
     let standing = agent_keys::get_standing(&state.core, id).await?;
     let shown = AgentKeyRow::new(&standing, state.core.clock.now_ms());
     if standing.is_damaged {
-        return damaged::show(session, LIST, &shown.id, &shown.name, &shown.mask);
+        return damaged::show(session, Damaged::AgentKey, &shown.id, &shown.name, &shown.mask);
     }
     let key = standing.row;
     let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
