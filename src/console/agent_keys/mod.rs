@@ -2,6 +2,8 @@
 
 pub mod edit;
 pub mod new;
+pub mod rotate;
+mod week;
 
 use askama::Template;
 use axum::{
