@@ -108,6 +108,18 @@ pub async fn socket_agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<C
     authenticate(core, only(in_headers(headers).chain(in_subprotocols))?).await
 }
 
+/// The agent key that somebody else was sent; `None` where it is none, or no good at the moment.
+///
+/// # Errors
+/// [`Code::StorageUnavailable`] where that cannot be told.
+pub async fn introspect(core: &Arc<Core>, credential: &[u8]) -> Result<Option<Arc<CachedKey>>> {
+    match authenticate(core, credential).await {
+        Ok(key) => Ok(Some(key)),
+        Err(error) if error.code.status() == 401 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn authenticate(core: &Arc<Core>, credential: &[u8]) -> Result<Arc<CachedKey>> {
     let token = Token::parse(credential).map_err(|reason| {
         tracing::debug!(reason = "malformed", %reason, "agent key refused");

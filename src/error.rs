@@ -53,6 +53,8 @@ codes! {
     Linked = "linked", 409, "The general key is linked";
     HasModels = "has_models", 409, "The provider has models";
     HasAgentKeys = "has_agent_keys", 409, "The member has agent keys";
+    AgentKeyNotActive = "agent_key_not_active", 409, "The agent key is not active";
+    RotationUnderWay = "rotation_under_way", 409, "An earlier secret still lives";
     LastOwner = "last_owner", 409, "The last owner stays";
     OriginNotBound = "origin_not_bound", 409, "The general key is not bound to this origin";
     VersionMismatch = "version_mismatch", 412, "Somebody else changed it";

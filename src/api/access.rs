@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 39] = [
+const RULES: [(&str, &str, Permission); 43] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -23,6 +23,10 @@ const RULES: [(&str, &str, Permission); 39] = [
     ("DELETE", "/api/v1/agent-keys/{id}", DeleteAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/disable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/enable", EditAgentKeys),
+    // Whoever rotates a key is shown a secret, as whoever creates one.
+    ("POST", "/api/v1/agent-keys/{id}/rotate", CreateAgentKeys),
+    ("POST", "/api/v1/agent-keys/{id}/retire", EditAgentKeys),
+    ("GET", "/api/v1/agent-keys/{id}/secrets", ReadAgentKeys),
     ("GET", "/api/v1/providers", ReadProviders),
     ("POST", "/api/v1/providers", WriteProviders),
     ("GET", "/api/v1/providers/{id}", ReadProviders),
@@ -49,6 +53,7 @@ const RULES: [(&str, &str, Permission); 39] = [
     ("GET", "/api/v1/usage", ReadUsage),
     ("GET", "/api/v1/installation", ReadAudit),
     ("GET", "/metrics", ReadMetrics),
+    ("POST", "/oauth2/introspect", Introspect),
 ];
 
 /// What an operation takes.

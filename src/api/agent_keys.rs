@@ -16,13 +16,16 @@ use super::{
     types::{CreatedBy, List, Resource, not_null},
 };
 use crate::domain::{
-    agent_keys::{self, Status},
+    agent_key_list,
+    agent_keys::{self, Created, Status},
+    agent_secrets,
     clock::{rfc3339, rfc3339_or_none},
     idempotency::Outcome,
     paging::ListQuery,
 };
 
-/// An agent key: what an agent authenticates with. Its secret is shown once, in the answer to its creation.
+/// An agent key: what an agent authenticates with. Its secret is shown once, in the answer to its
+/// creation or rotation.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AgentKey)]
 pub struct Body {
@@ -40,7 +43,7 @@ pub struct Body {
     last_used_at: Option<String>,
     created_by: CreatedBy,
     expires_at: String,
-    /// Only in the answer to the creation, that once.
+    /// Only in the answer to the creation or the rotation, that once.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
 }
@@ -64,6 +67,43 @@ pub struct New {
 pub struct Patch {
     #[serde(default, deserialize_with = "not_null")]
     name: Option<String>,
+}
+
+/// How to rotate.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AgentKeyRotation)]
+pub struct Rotation {
+    /// How long the old secret lives on, in seconds: from 0 (it ends at once) to 604800; 86400 where absent.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(minimum = 0, maximum = 604_800)]
+    overlap_seconds: Option<i64>,
+}
+
+/// A secret of an agent key, without itself.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentSecret)]
+pub struct SecretBody {
+    #[schema(example = "as_01JD")]
+    id: String,
+    /// Its first and last four characters.
+    #[schema(example = "kw_a******WXYZ")]
+    masked_secret: String,
+    /// `current` (the one to use), `ending` (replaced, and still good) or `ended`.
+    #[schema(example = "current")]
+    status: &'static str,
+    created_at: String,
+    ends_at: String,
+    /// Whether the old one is still called shows here.
+    last_used_at: Option<String>,
+}
+
+/// The secrets of an agent key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentSecretList)]
+pub struct SecretList {
+    /// The newest first.
+    items: Vec<SecretBody>,
 }
 
 /// Nothing.
@@ -99,7 +139,7 @@ pub async fn list(
 ) -> ApiResult<Json<List<Body>>> {
     let AgentKeyParams { search, status, sort, limit, cursor } = params;
     let query = ListQuery { search, sort, limit, cursor };
-    let page = agent_keys::list(&state.core, &actor, &query, status.as_deref()).await?;
+    let page = agent_key_list::list(&state.core, &actor, &query, status.as_deref()).await?;
     let now = state.core.clock.now_ms();
     Ok(List::of(page, |key| render(key, now, None)))
 }
@@ -115,14 +155,8 @@ pub async fn create(
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
     let New { name, expires_in_days } = body.value;
-    let made = agent_keys::create(&state.core, &actor, &name, expires_in_days, idempotency.as_ref()).await?;
-    let (key, secret) = match made {
-        Outcome::Done(created) => (created.key, Some(created.secret.to_string())),
-        Outcome::Replay(id) => (agent_keys::get(&state.core, &id).await?, None),
-    };
-    let location = format!("/api/v1/agent-keys/{}", key.id);
-    let version = key.version;
-    Ok(Resource::created(render(key, state.core.clock.now_ms(), secret), version, location).with_secret())
+    let created = agent_keys::create(&state.core, &actor, &name, expires_in_days, idempotency.as_ref()).await?;
+    made(&state, created).await
 }
 
 /// Read an agent key
@@ -196,6 +230,83 @@ pub async fn enable(
 ) -> ApiResult<Resource<Body>> {
     let key = agent_keys::set_disabled(&state.core, &actor, &id, version, false).await?;
     Ok(resource(&state, key))
+}
+
+/// Rotate an agent key
+///
+/// Answers like the creation, with a new secret that is good for as long as a new key's. The old one ends after the
+/// overlap, or at its own end where that comes first; both are the same key meanwhile. Only while the key is active, else
+/// 409 `agent_key_not_active`. While an earlier overlap runs, 409 `rotation_under_way`, but for an overlap of 0, which
+/// ends every earlier secret at once.
+#[utoipa::path(post, path = "/api/v1/agent-keys/{id}/rotate", tag = "Agent keys", request_body = Option<Rotation>,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Carries the request out once; a replay leaves the secret out")),
+    responses((status = 201, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn rotate(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    body: JsonBody<Rotation>,
+) -> ApiResult<Resource<Body>> {
+    let idempotency = body.idempotency(&state, &actor)?;
+    let overlap = body.value.overlap_seconds;
+    let rotated = agent_secrets::rotate(&state.core, &actor, &id, version, overlap, idempotency.as_ref()).await?;
+    made(&state, rotated).await
+}
+
+/// Retire the old secret of an agent key
+///
+/// Ends the secret at once that the last rotation let live on: its next call is refused, and its open streams end. Harmless
+/// where there is none.
+#[utoipa::path(post, path = "/api/v1/agent-keys/{id}/retire", tag = "Agent keys", request_body = Option<Empty>,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn retire(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    _: JsonBody<Empty>,
+) -> ApiResult<Resource<Body>> {
+    let key = agent_secrets::retire(&state.core, &actor, &id, version).await?;
+    Ok(resource(&state, key))
+}
+
+/// List the secrets of an agent key
+///
+/// The current one, and after a rotation the one before it, each with its last use.
+#[utoipa::path(get, path = "/api/v1/agent-keys/{id}/secrets", tag = "Agent keys", params(("id" = String, Path)),
+    responses((status = 200, body = SecretList), (status = "default", body = ProblemBody)))]
+pub async fn secrets(
+    AxumState(state): AxumState<State>,
+    Caller(_): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<SecretList>> {
+    let secrets = agent_secrets::list(&state.core, &id).await?;
+    let items = secrets
+        .into_iter()
+        .map(|secret| SecretBody {
+            id: secret.id,
+            masked_secret: secret.masked_secret,
+            status: secret.status.as_str(),
+            created_at: rfc3339(secret.created_at),
+            ends_at: rfc3339(secret.ends_at),
+            last_used_at: rfc3339_or_none(secret.last_used_at),
+        })
+        .collect();
+    Ok(Json(SecretList { items }))
+}
+
+/// The answer that shows a secret, that once.
+async fn made(state: &State, outcome: Outcome<Created>) -> ApiResult<Resource<Body>> {
+    let (key, secret) = match outcome {
+        Outcome::Done(created) => (created.key, Some(created.secret.to_string())),
+        Outcome::Replay(id) => (agent_keys::get(&state.core, &id).await?, None),
+    };
+    let location = format!("/api/v1/agent-keys/{}", key.id);
+    let version = key.version;
+    Ok(Resource::created(render(key, state.core.clock.now_ms(), secret), version, location).with_secret())
 }
 
 fn resource(state: &State, key: AgentKey) -> Resource<Body> {

@@ -12,14 +12,16 @@ use super::{
     State,
     extract::{Caller, IfMatch, JsonBody, Params},
     problem::{ApiResult, ProblemBody},
-    types::{CreatedBy, Link, List, ListParams, Resource, not_null},
+    types::{CreatedBy, Link, List, Resource, not_null},
 };
 use crate::domain::{
     clock::{rfc3339, rfc3339_or_none},
     general_keys::{self, Edit, GeneralKeyView},
     idempotency::Outcome,
     key_health, key_test,
+    paging::ListQuery,
 };
+use crate::error::Error;
 
 /// A general key: a credential of an external LLM provider. Its value cannot be read back.
 #[derive(Serialize, ToSchema)]
@@ -47,7 +49,7 @@ pub struct Health {
     /// `unknown` (never asked), `ok` or `refused`.
     #[schema(example = "ok")]
     status: &'static str,
-    /// Since when it has answered so.
+    /// When it answered so last, to the minute.
     at: Option<String>,
     /// Its own words, where it refused.
     detail: Option<String>,
@@ -76,6 +78,24 @@ pub struct Patch {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(format = Password)]
     value: Option<String>,
+}
+
+/// Which general keys.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GeneralKeyParams {
+    /// Part of the name, in any case.
+    search: Option<String>,
+    /// The health: `unknown`, `ok` or `refused`.
+    status: Option<String>,
+    /// `name` (the default), `created_at`, `updated_at` or `last_used_at`, behind `-` for descending order.
+    sort: Option<String>,
+    /// Rows a page, from 1 to 200; 50 where absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// How to delete.
@@ -110,14 +130,22 @@ pub struct TestResult {
 }
 
 /// List general keys
-#[utoipa::path(get, path = "/api/v1/general-keys", tag = "General keys", params(ListParams),
+#[utoipa::path(get, path = "/api/v1/general-keys", tag = "General keys", params(GeneralKeyParams),
     responses((status = 200, body = List<Body>), (status = "default", body = ProblemBody)))]
 pub async fn list(
     AxumState(state): AxumState<State>,
     Caller(_): Caller,
-    Params(params): Params<ListParams>,
+    Params(params): Params<GeneralKeyParams>,
 ) -> ApiResult<Json<List<Body>>> {
-    let page = general_keys::list(&state.core, &params.into()).await?;
+    let GeneralKeyParams { search, status, sort, limit, cursor } = params;
+    let health = status
+        .filter(|status| !status.is_empty())
+        .map(|status| {
+            let refused = || Error::parameter("status", "must be unknown, ok or refused");
+            key_health::Health::parse(&status).ok_or_else(refused)
+        })
+        .transpose()?;
+    let page = general_keys::list(&state.core, &ListQuery { search, sort, limit, cursor }, health).await?;
     Ok(List::of(page, render))
 }
 
@@ -214,11 +242,7 @@ fn render(view: GeneralKeyView) -> Body {
         created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
         last_used_at: rfc3339_or_none(key.last_used_at),
         health: Health {
-            status: match key_health::Health::of_column(&key.health) {
-                key_health::Health::Unknown => "unknown",
-                key_health::Health::Accepted => "ok",
-                key_health::Health::Refused => "refused",
-            },
+            status: key_health::Health::of_column(&key.health).as_str(),
             at: rfc3339_or_none(key.health_at),
             detail: Some(key.health_detail).filter(|words| !words.is_empty()),
         },

@@ -7,6 +7,7 @@ mod docs;
 mod extract;
 mod general_keys;
 mod installation;
+mod introspection;
 mod linked_keys;
 mod management_tokens;
 mod members;
@@ -57,7 +58,8 @@ struct Description;
 
 /// Whether the path is answered here; the console has the rest.
 pub fn claims(path: &str) -> bool {
-    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json") || path.starts_with("/api/")
+    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/oauth2/introspect")
+        || path.starts_with("/api/")
 }
 
 /// Everything on the control runtime but the console: management API, its description, operations. Gives the
@@ -71,6 +73,9 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_keys::read, agent_keys::edit, agent_keys::delete))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))
+        .routes(routes!(agent_keys::rotate))
+        .routes(routes!(agent_keys::retire))
+        .routes(routes!(agent_keys::secrets))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::read, providers::edit, providers::delete))
         .routes(routes!(models::list, models::create))
@@ -84,6 +89,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(audit_events::list))
         .routes(routes!(usage::read))
         .routes(routes!(installation::read))
+        .routes(routes!(introspection::introspect))
         .split_for_parts();
     let description: Arc<str> = docs::complete(&description).into();
     let state = State { core, web, metrics, description: Arc::clone(&description) };

@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 38] = [
+const RULES: [(&str, Takes, Takes); 41] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -46,10 +46,13 @@ const RULES: [(&str, Takes, Takes); 38] = [
     ("/keys/general/{id}/delete", May(DeleteGeneralKeys), May(DeleteGeneralKeys)),
     ("/keys/agent", May(ReadAgentKeys), May(CreateAgentKeys)),
     ("/keys/agent/new", May(CreateAgentKeys), May(CreateAgentKeys)),
+    ("/keys/agent/{id}", May(ReadAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/edit", May(ReadAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/used", May(ReadAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/disable", May(EditAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/enable", May(EditAgentKeys), May(EditAgentKeys)),
+    ("/keys/agent/{id}/rotate", May(CreateAgentKeys), May(CreateAgentKeys)),
+    ("/keys/agent/{id}/retire", May(EditAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/delete", May(DeleteAgentKeys), May(DeleteAgentKeys)),
     ("/catalog", May(ReadProviders), May(WriteProviders)),
     ("/catalog/providers/new", May(WriteProviders), May(WriteProviders)),

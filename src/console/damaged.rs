@@ -1,4 +1,4 @@
-//! A key whose row was changed outside Keyward.
+//! Something whose row was changed outside Keyward.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -11,25 +11,42 @@ use super::{
     shell::{Flash, Nav, Shell},
 };
 
-/// Instead of the edit page of a key that fails its integrity check: what that means, and what to do. 200: the page is
-/// whole, only the key is not.
+/// Which kind of thing is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// A general key
+    GeneralKey,
+    /// An agent key
+    AgentKey,
+    /// A provider
+    Provider,
+    /// A model
+    Model,
+}
+
+/// Instead of the edit page of something that fails its integrity check: what that means, and what to do. 200: the page is
+/// whole, only the thing is not.
 #[derive(Clone, Debug, Template)]
 #[template(path = "damaged.html")]
 pub struct DamagedPage {
     /// Around it.
     pub shell: Shell,
-    /// `/keys/general` or `/keys/agent`.
-    pub list_href: &'static str,
+    /// What it is.
+    pub what: Damaged,
     /// Its id.
     pub id: String,
     /// What the row says is its name.
     pub name: String,
-    /// What the row says is its mask.
+    /// What the row says is its mask; empty where it has none.
     pub mask: String,
 }
 
 /// Shows it.
-pub fn show(session: &Session, list_href: &'static str, id: &str, name: &str, mask: &str) -> Answer {
+pub fn show(session: &Session, what: Damaged, id: &str, name: &str, mask: &str) -> Answer {
+    let nav = match what {
+        Damaged::GeneralKey | Damaged::AgentKey => Nav::Keys,
+        Damaged::Provider | Damaged::Model => Nav::Providers,
+    };
     let (id, name, mask) = (id.to_owned(), name.to_owned(), mask.to_owned());
-    page(StatusCode::OK, &DamagedPage { shell: session.shell(Nav::Keys), list_href, id, name, mask })
+    page(StatusCode::OK, &DamagedPage { shell: session.shell(nav), what, id, name, mask })
 }

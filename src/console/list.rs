@@ -34,7 +34,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 pub struct ListParams {
     /// Part of the name.
     pub search: String,
-    /// A filter of the agent keys.
+    /// A filter: an agent key's status, a general key's health.
     pub status: String,
     /// A column, behind `-` for descending order.
     pub sort: String,

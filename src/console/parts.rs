@@ -2,8 +2,10 @@
 
 use store::general_keys::GeneralKey;
 
+use super::moment::Moment;
 use crate::domain::{
     access::Authority,
+    key_health::Health,
     links::LinkedTo,
     roles::{Permission, any_of},
 };
@@ -44,11 +46,59 @@ pub struct KeyRef {
     pub name: String,
     /// Its mask, `sk-******xyz`.
     pub mask: String,
+    /// What a provider answered last about it.
+    pub health: KeyHealth,
 }
 
-impl From<&GeneralKey> for KeyRef {
-    fn from(key: &GeneralKey) -> KeyRef {
-        KeyRef { id: key.id.clone(), name: key.name.clone(), mask: key.masked_value.clone() }
+impl KeyRef {
+    /// The key as of `now`.
+    pub fn new(key: &GeneralKey, now: i64) -> KeyRef {
+        KeyRef {
+            id: key.id.clone(),
+            name: key.name.clone(),
+            mask: key.masked_value.clone(),
+            health: KeyHealth::new(key, now),
+        }
+    }
+}
+
+/// A general key linked to the thing it stands under.
+#[derive(Clone, Debug, Default)]
+pub struct LinkedKey {
+    /// The key.
+    pub key: KeyRef,
+    /// Its share among several; only told where there are.
+    pub weight: i64,
+}
+
+/// What a provider answered last about a general key.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHealth {
+    health: Option<Health>,
+    /// When; `None` where none was asked.
+    pub at: Option<Moment>,
+    /// Its own words, where it refused.
+    pub words: String,
+}
+
+impl KeyHealth {
+    /// The key's health as of `now`.
+    pub fn new(key: &GeneralKey, now: i64) -> KeyHealth {
+        KeyHealth {
+            health: Some(Health::of_column(&key.health)),
+            at: Moment::of_column(key.health_at, now),
+            words: key.health_detail.clone(),
+        }
+    }
+
+    /// Whether it was accepted.
+    pub fn is_accepted(&self) -> bool {
+        self.health == Some(Health::Accepted)
+    }
+
+    /// Whether it was refused.
+    pub fn is_refused(&self) -> bool {
+        self.health == Some(Health::Refused)
     }
 }
 
@@ -62,9 +112,9 @@ pub struct KeyChoice {
 }
 
 impl KeyChoice {
-    /// A picker of these keys in which `selected` is chosen.
-    pub fn of(keys: &[GeneralKey], selected: &str) -> Vec<KeyChoice> {
-        keys.iter().map(|key| KeyChoice { key: key.into(), selected: key.id == selected }).collect()
+    /// A picker of these keys as of `now`, in which `selected` is chosen.
+    pub fn of(keys: &[GeneralKey], selected: &str, now: i64) -> Vec<KeyChoice> {
+        keys.iter().map(|key| KeyChoice { key: KeyRef::new(key, now), selected: key.id == selected }).collect()
     }
 }
 

@@ -100,6 +100,7 @@ flashes! {
     AgentKeySaved = "agent-key-saved",
     AgentKeyDisabled = "agent-key-disabled",
     AgentKeyEnabled = "agent-key-enabled",
+    AgentSecretRetired = "agent-secret-retired",
     AgentKeyDeleted = "agent-key-deleted",
     ProviderCreated = "provider-created",
     ProviderSaved = "provider-saved",

@@ -3,16 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use store::{
-    Handle, Listing, SortValue, Standing, Store,
-    agent_keys::{AgentKey, AgentKeySort, AgentSecretRow, StatusFilter},
+    Handle, Standing, Store,
+    agent_keys::{AgentKey, AgentSecretRow},
 };
-use vault::{AgentSecret, Token, TokenKind};
+use vault::{Token, TokenKind};
 use zeroize::Zeroizing;
 
 use super::{
     Core,
-    access::owner_filter,
     actor::Actor,
+    agent_secrets,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
     clock::{DAY_MS, rfc3339},
@@ -21,8 +21,6 @@ use super::{
     key_cache::{CachedKey, UseMark},
     meter::Used,
     name::Name,
-    paging::{self, ListQuery, Page, Sorts},
-    roles::Permission,
 };
 use crate::error::{Code, Error, Result};
 
@@ -30,28 +28,6 @@ use crate::error::{Code, Error, Result};
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a key is read again that is changed meanwhile.
 const LOOK_UP_TRIES: usize = 16;
-
-const SORTS: Sorts<AgentKeySort> = Sorts {
-    all: &[
-        ("expires_at", AgentKeySort::ExpiresAt, false),
-        ("name", AgentKeySort::Name, true),
-        ("created_at", AgentKeySort::CreatedAt, false),
-        ("last_used_at", AgentKeySort::LastUsedAt, false),
-    ],
-    default_descending: false,
-};
-
-/// As the console lists them: what asks for attention first.
-const SORTS_FOR_PEOPLE: Sorts<AgentKeySort> = Sorts {
-    all: &[
-        ("attention", AgentKeySort::Attention, false),
-        ("expires_at", AgentKeySort::ExpiresAt, false),
-        ("name", AgentKeySort::Name, true),
-        ("created_at", AgentKeySort::CreatedAt, false),
-        ("last_used_at", AgentKeySort::LastUsedAt, false),
-    ],
-    default_descending: false,
-};
 
 /// From how many days before its end a key ends soon.
 pub const SOON_DAYS: i64 = 14;
@@ -115,12 +91,12 @@ pub async fn create(
 ) -> Result<Outcome<Created>> {
     let (name, days) = Error::both(Name::parse(name), parse_days(core, expires_in_days))?;
     let now = core.clock.now_ms();
-    let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
-    let digest = keyring.digest(secret.token().sha256());
+    let id = ids::mint("ak", now, &core.entropy)?;
+    let (secret, row) = agent_secrets::mint(core, &keyring, &id, now)?;
     let key = AgentKey {
-        id: ids::mint("ak", now, &core.entropy)?,
+        id,
         name: name.text,
         name_key: name.key,
         masked_secret: secret.mask(),
@@ -128,22 +104,13 @@ pub async fn create(
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         limits: String::from("{}"),
+        secrets: agent_secrets::canonical([&row]),
         created_at: now,
         expires_at: now + days * DAY_MS,
         disabled_at: 0,
         version: 1,
         mac: String::new(),
         last_used_at: 0,
-    };
-    let row = AgentSecretRow {
-        id: ids::mint("as", now, &core.entropy)?,
-        agent_key_id: key.id.clone(),
-        pepper_id: digest.pepper,
-        digest: digest.value,
-        created_at: now,
-        ends_at: 0,
-        version: 1,
-        mac: String::new(),
     };
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
@@ -182,54 +149,6 @@ pub async fn get(core: &Core, id: &str) -> Result<AgentKey> {
 /// [`Code::NotFound`]; a storage failure.
 pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
-}
-
-/// A page of the keys that the actor may read; damaged ones are left out.
-///
-/// # Errors
-/// A refused parameter; a storage failure.
-pub async fn list(core: &Core, actor: &Actor, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
-    let status = match status {
-        None | Some("") => "",
-        Some(text) => Status::parse(text)
-            .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
-            .as_str(),
-    };
-    Ok(page_of(core, actor, query, &SORTS, status).await?.untouched())
-}
-
-/// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
-/// `unused`; anything else finds all.
-///
-/// # Errors
-/// A refused parameter; a storage failure.
-pub async fn list_standing(
-    core: &Core,
-    actor: &Actor,
-    query: &ListQuery,
-    status: &str,
-) -> Result<Page<Standing<AgentKey>>> {
-    let known = ["active", "expired", "disabled", "soon", "unused"];
-    let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
-    page_of(core, actor, query, &SORTS_FOR_PEOPLE, status).await
-}
-
-async fn page_of(
-    core: &Core,
-    actor: &Actor,
-    query: &ListQuery,
-    sorts: &Sorts<AgentKeySort>,
-    status: &'static str,
-) -> Result<Page<Standing<AgentKey>>> {
-    let keyring = &core.store.keyring();
-    let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
-    let now = core.clock.now_ms();
-    let member_id = owner_filter(actor, Permission::ReadAgentKeys);
-    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS, member_id };
-    let mut db = core.store.read().await?;
-    let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
-    let counted = store::agent_keys::count(&mut db, &listing, filter).await?;
-    Ok(paging::page(keys, listing.limit, counted, &scope, keyring, |key| place(&key.row, &listing, now)))
 }
 
 /// Renames a key.
@@ -343,11 +262,12 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedK
     };
     let now = core.clock.now_ms();
     if key.ends_at <= now {
-        return Err(refused(
-            Code::ExpiredApiKey,
-            &key,
-            format!("the agent key {:?} expired on {}; create a new one in Keyward", key.name, rfc3339(key.ends_at)),
-        ));
+        let (name, ended) = (&key.name, rfc3339(key.ends_at));
+        let detail = match key.is_replaced {
+            true => format!("this secret of the agent key {name:?} was replaced and ended on {ended}; use the new one"),
+            false => format!("the agent key {name:?} expired on {ended}; create a new one in Keyward"),
+        };
+        return Err(refused(Code::ExpiredApiKey, &key, detail));
     }
     if key.disabled {
         return Err(refused(
@@ -383,16 +303,18 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
         // A key that is changed while it is read is read again: the answer must hold when it is given.
         for _ in 0..LOOK_UP_TRIES {
             let generation = owner.keys.generation();
-            let Some((key, ends_at)) = find(&owner.store, &sha256).await? else { return Ok(None) };
-            let id: Arc<str> = key.id.as_str().into();
-            let filled = owner.keys.fill(sha256, &id, generation, |revocation| CachedKey {
-                held: Default::default(),
-                used: Arc::new(UseMark::new(Arc::clone(&id))),
+            let Some(Found { key, secret, ends_at }) = find(&owner.store, &sha256).await? else { return Ok(None) };
+            let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
+            let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
+                held,
+                used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
                 id: Arc::clone(&id),
                 name: key.name,
                 member_id: key.member_id.into(),
                 created_by: key.created_by_name,
+                issued_at: secret.created_at,
                 ends_at,
+                is_replaced: secret.ends_at > 0,
                 disabled: key.disabled_at > 0,
                 revocation,
             });
@@ -412,8 +334,15 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
     })
 }
 
-/// The key with this secret, and when the secret ends.
-async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<(AgentKey, i64)>> {
+/// A key, as one of its secrets finds it.
+struct Found {
+    key: AgentKey,
+    secret: AgentSecretRow,
+    /// When the secret ends, or the key with it.
+    ends_at: i64,
+}
+
+async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Found>> {
     let mut db = store.read().await?;
     for digest in store.keyring().digests(sha256) {
         let secret = match store::agent_keys::find_secret(&mut db, &digest.value).await {
@@ -431,16 +360,20 @@ async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<(AgentKey, i64)
             tracing::error!(agent_key = %key.id, "agent key refused: its digest and its pepper do not belong together");
             return Ok(None);
         }
-        let ends_at = match secret.ends_at {
-            0 => key.expires_at,
-            ends_at => ends_at.min(key.expires_at),
-        };
-        return Ok(Some((key, ends_at)));
+        if !agent_secrets::is_told(&key, &secret) {
+            tracing::error!(
+                agent_key = %key.id, secret = %secret.id,
+                "agent key refused: its row does not tell of this secret, which was put back outside Keyward"
+            );
+            return Ok(None);
+        }
+        let ends_at = agent_secrets::end_of(&secret, &key);
+        return Ok(Some(Found { key, secret, ends_at }));
     }
     Ok(None)
 }
 
-async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
+pub(super) async fn found(db: &mut impl Handle, id: &str) -> Result<AgentKey> {
     store::agent_keys::get(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
 }
 
@@ -448,17 +381,6 @@ async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Agent
     store::agent_keys::get_standing(db, id).await?.ok_or_else(|| Error::not_found("agent key", id))
 }
 
-fn target(key: &AgentKey) -> ChangeTarget<'_> {
+pub(super) fn target(key: &AgentKey) -> ChangeTarget<'_> {
     ChangeTarget { kind: "agent_key", id: &key.id, name: &key.name }
-}
-
-fn place(key: &AgentKey, listing: &Listing<AgentKeySort>, now: i64) -> (SortValue, String) {
-    let value = match listing.sort {
-        AgentKeySort::Name => SortValue::Text(key.name_key.clone()),
-        AgentKeySort::CreatedAt => SortValue::Int(key.created_at),
-        AgentKeySort::LastUsedAt => SortValue::Int(key.last_used_at),
-        AgentKeySort::ExpiresAt => SortValue::Int(key.expires_at),
-        AgentKeySort::Attention => SortValue::Int(AgentKeySort::attention(key.expires_at, now)),
-    };
-    (value, key.id.clone())
 }

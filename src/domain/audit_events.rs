@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 48] = [
+pub const ACTIONS: [&str; 50] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -20,6 +20,8 @@ pub const ACTIONS: [&str; 48] = [
     "agent_key.edit",
     "agent_key.disable",
     "agent_key.enable",
+    "agent_key.rotate",
+    "agent_key.retire",
     "agent_key.delete",
     "agent_key.reassign",
     "provider.create",

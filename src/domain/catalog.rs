@@ -207,6 +207,11 @@ impl Catalog {
         Ok(providers.chain(models).chain(self.damaged.values().cloned()).collect())
     }
 
+    /// Whether some model was changed outside Keyward.
+    pub fn has_damaged_models(&self) -> bool {
+        self.has_damaged_models
+    }
+
     fn check_read(&self) -> Result<()> {
         if self.read {
             Ok(())

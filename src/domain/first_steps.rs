@@ -31,7 +31,7 @@ pub async fn left(core: &Core) -> Result<Option<FirstSteps>> {
     }
     let any = store::agent_keys::StatusFilter { status: "", now: 0, soon: 0, member_id: "" };
     Ok(Some(FirstSteps {
-        has_general_key: store::general_keys::count(&mut db, &all(GeneralKeySort::Name)).await? > 0,
+        has_general_key: store::general_keys::count(&mut db, &all(GeneralKeySort::Name), None).await? > 0,
         has_provider: store::providers::count(&mut db, &all(CatalogSort::Name)).await? > 0,
         is_linked: !store::links::all(&mut db).await?.is_empty(),
         has_model: store::models::count(&mut db, &all(CatalogSort::Name)).await? > 0,

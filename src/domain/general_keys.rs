@@ -13,6 +13,7 @@ use super::{
     change::{check_version, name_error},
     idempotency::{Idempotency, Outcome},
     ids,
+    key_health::Health,
     links::{self, LinkTarget, LinkedTo},
     name::Name,
     paging::{self, ListQuery, Page, Sorts},
@@ -109,28 +110,33 @@ pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<GeneralKeyVi
     Ok(Standing { row: GeneralKeyView { key, linked_to }, is_damaged })
 }
 
-/// A page of keys; damaged ones are left out.
+/// A page of keys, with any health or only this one; damaged ones are left out.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list(core: &Core, query: &ListQuery) -> Result<Page<GeneralKeyView>> {
-    Ok(list_standing(core, query).await?.untouched())
+pub async fn list(core: &Core, query: &ListQuery, health: Option<Health>) -> Result<Page<GeneralKeyView>> {
+    Ok(list_standing(core, query, health).await?.untouched())
 }
 
-/// A page of keys as they stand.
+/// A page of keys as they stand, with any health or only this one.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list_standing(core: &Core, query: &ListQuery) -> Result<Page<Standing<GeneralKeyView>>> {
+pub async fn list_standing(
+    core: &Core,
+    query: &ListQuery,
+    health: Option<Health>,
+) -> Result<Page<Standing<GeneralKeyView>>> {
+    let health = health.map(Health::as_column);
     let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "general_keys", &SORTS, keyring)?;
     let mut db = core.store.read().await?;
     let mut views = Vec::new();
-    for Standing { row: key, is_damaged } in store::general_keys::list(&mut db, &listing).await? {
+    for Standing { row: key, is_damaged } in store::general_keys::list(&mut db, &listing, health).await? {
         let linked_to = links::linked_to(&mut db, &key.id).await?;
         views.push(Standing { row: GeneralKeyView { key, linked_to }, is_damaged });
     }
-    let counted = store::general_keys::count(&mut db, &listing).await?;
+    let counted = store::general_keys::count(&mut db, &listing, health).await?;
     Ok(paging::page(views, listing.limit, counted, &scope, keyring, |view| place(&view.row.key, &listing)))
 }
 

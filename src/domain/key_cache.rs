@@ -27,6 +27,8 @@ const PER_SHARD: usize = 4096;
 pub struct UseMark {
     /// The id of what was used.
     pub id: Arc<str>,
+    /// The id of the part of it that was used: one secret of an agent key.
+    pub part: Option<Arc<str>>,
     at: AtomicI64,
     waiting: AtomicBool,
 }
@@ -34,7 +36,12 @@ pub struct UseMark {
 impl UseMark {
     /// A mark that was never set.
     pub fn new(id: Arc<str>) -> UseMark {
-        UseMark { id, at: AtomicI64::new(0), waiting: AtomicBool::new(false) }
+        UseMark { id, part: None, at: AtomicI64::new(0), waiting: AtomicBool::new(false) }
+    }
+
+    /// A mark that was never set, of a part of something.
+    pub fn of_part(id: Arc<str>, part: Arc<str>) -> UseMark {
+        UseMark { part: Some(part), ..UseMark::new(id) }
     }
 
     /// Sets the mark; whether it was not waiting to be written down already.
@@ -65,19 +72,24 @@ pub struct CachedKey {
     pub member_id: Arc<str>,
     /// Who created it.
     pub created_by: String,
+    /// When the secret that was presented was made: milliseconds since 1970.
+    pub issued_at: i64,
     /// When it ends, or this secret of it does: milliseconds since 1970.
     pub ends_at: i64,
+    /// Whether a rotation put another secret into the place of this one.
+    pub is_replaced: bool,
     /// Whether it is disabled.
     pub disabled: bool,
     /// Notes its last use.
     pub used: Arc<UseMark>,
-    /// Bytes of request bodies held for it at the moment.
-    pub held: AtomicUsize,
-    /// Ends its open calls.
+    /// Bytes of request bodies held for the key at the moment, whichever of its secrets they came with.
+    pub held: Arc<AtomicUsize>,
+    /// Ends the open calls that came with this secret.
     pub revocation: Arc<Revocation>,
 }
 
-/// Cancelled when a key is revoked. One for all streams of a key, however often the key was looked up.
+/// Cancelled when a key is revoked, or one secret of it. One for all streams of a secret, however often the key was
+/// looked up.
 #[derive(Debug, Default)]
 pub struct Revocation(CancellationToken);
 
@@ -119,7 +131,15 @@ pub struct KeyCache {
 struct Index {
     generation: u64,
     digests: HashMap<Arc<str>, Vec<[u8; 32]>>,
-    revocations: HashMap<Arc<str>, Weak<Revocation>>,
+    open: HashMap<Arc<str>, Open>,
+}
+
+/// What the open calls of a key have in common, while there are any.
+#[derive(Default)]
+struct Open {
+    held: Weak<AtomicUsize>,
+    /// By the id of a secret: what ends the calls that came with it.
+    revocations: Vec<(Arc<str>, Weak<Revocation>)>,
 }
 
 /// The state of the keys at which a look-up started.
@@ -144,14 +164,14 @@ impl KeyCache {
         Generation(self.index().generation)
     }
 
-    /// Keeps the key `id` that the database told of. `None` where any key was changed since `generation`: what the
-    /// database said may be over, and it is to be asked again.
+    /// Keeps the key `id` that the database told of, as its secret `secret_id` finds it. `None` where any key was changed
+    /// since `generation`: what the database said may be over, and it is to be asked again.
     pub fn fill(
         &self,
         sha256: [u8; 32],
-        id: &Arc<str>,
+        (id, secret_id): (&Arc<str>, &Arc<str>),
         generation: Generation,
-        key: impl FnOnce(Arc<Revocation>) -> CachedKey,
+        key: impl FnOnce(Arc<AtomicUsize>, Arc<Revocation>) -> CachedKey,
     ) -> Option<Arc<CachedKey>> {
         let mut index = self.index();
         if index.generation != generation.0 {
@@ -170,7 +190,8 @@ impl KeyCache {
             }
         }
         index.digests.entry(Arc::clone(id)).or_default().push(sha256);
-        let key = Arc::new(key(index.revocation(id)));
+        let (held, revocation) = index.open(id, secret_id);
+        let key = Arc::new(key(held, revocation));
         shard.insert(sha256, Arc::clone(&key));
         Some(key)
     }
@@ -178,13 +199,28 @@ impl KeyCache {
     /// Forgets a key that was changed; `revoked` also ends its open streams. To be called after the commit and before
     /// anyone is told that the change is made.
     pub fn forget(&self, id: &str, revoked: bool) {
+        self.forget_and_end(id, |_| revoked);
+    }
+
+    /// Forgets a key whose secret `secret_id` is over, and ends the streams that came with that secret.
+    pub fn forget_secret(&self, id: &str, secret_id: &str) {
+        self.forget_and_end(id, |ended| ended == secret_id);
+    }
+
+    fn forget_and_end(&self, id: &str, is_over: impl Fn(&str) -> bool) {
         let mut index = self.index();
         index.generation += 1;
         for digest in index.digests.remove(id).unwrap_or_default() {
             self.shard(&digest).write().unwrap_or_else(PoisonError::into_inner).remove(&digest);
         }
-        if revoked && let Some(revocation) = index.revocations.remove(id).and_then(|weak| weak.upgrade()) {
-            revocation.0.cancel();
+        if let Some(open) = index.open.get_mut(id) {
+            open.revocations.retain(|(secret_id, revocation)| {
+                let is_over = is_over(secret_id);
+                if is_over && let Some(revocation) = revocation.upgrade() {
+                    revocation.0.cancel();
+                }
+                !is_over
+            });
         }
     }
 
@@ -213,17 +249,22 @@ impl KeyCache {
 }
 
 impl Index {
-    /// What ends the streams of a key: the one its open streams wait for already, or a new one.
-    fn revocation(&mut self, id: &Arc<str>) -> Arc<Revocation> {
-        if let Some(known) = self.revocations.get(id).and_then(Weak::upgrade) {
-            return known;
+    /// What the open calls of a key, and those with one secret of it, have in common: what they have already, or new.
+    fn open(&mut self, id: &Arc<str>, secret_id: &Arc<str>) -> (Arc<AtomicUsize>, Arc<Revocation>) {
+        if self.open.len() > 2 * self.digests.len() + 1024 {
+            self.open.retain(|_, open| open.revocations.iter().any(|(_, weak)| weak.strong_count() > 0));
         }
-        if self.revocations.len() > 2 * self.digests.len() + 1024 {
-            self.revocations.retain(|_, weak| weak.strong_count() > 0);
-        }
-        let new = Arc::new(Revocation::default());
-        self.revocations.insert(Arc::clone(id), Arc::downgrade(&new));
-        new
+        let open = self.open.entry(Arc::clone(id)).or_default();
+        open.revocations.retain(|(_, weak)| weak.strong_count() > 0);
+        let held = open.held.upgrade().unwrap_or_default();
+        open.held = Arc::downgrade(&held);
+        let known = open.revocations.iter().find(|(known, _)| known == secret_id).and_then(|(_, weak)| weak.upgrade());
+        let revocation = known.unwrap_or_else(|| {
+            let new = Arc::new(Revocation::default());
+            open.revocations.push((Arc::clone(secret_id), Arc::downgrade(&new)));
+            new
+        });
+        (held, revocation)
     }
 
     fn forget(&mut self, id: &Arc<str>, digest: &[u8; 32]) {
@@ -259,15 +300,27 @@ mod tests {
     use super::*;
 
     fn fill(cache: &KeyCache, digest: [u8; 32], id: &str, generation: Generation) -> Option<Arc<CachedKey>> {
-        let id: Arc<str> = id.into();
-        cache.fill(digest, &id, generation, |revocation| CachedKey {
-            held: AtomicUsize::new(0),
-            used: Arc::new(UseMark::new(Arc::clone(&id))),
+        fill_by(cache, digest, id, "as_1", generation)
+    }
+
+    fn fill_by(
+        cache: &KeyCache,
+        digest: [u8; 32],
+        id: &str,
+        secret_id: &str,
+        generation: Generation,
+    ) -> Option<Arc<CachedKey>> {
+        let (id, secret_id): (Arc<str>, Arc<str>) = (id.into(), secret_id.into());
+        cache.fill(digest, (&id, &secret_id), generation, |held, revocation| CachedKey {
+            held,
+            used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
             id: Arc::clone(&id),
             name: String::new(),
             member_id: "".into(),
             created_by: String::new(),
+            issued_at: 0,
             ends_at: i64::MAX,
+            is_replaced: false,
             disabled: false,
             revocation,
         })
@@ -298,6 +351,20 @@ mod tests {
         assert!(cache.get(&[1; 32]).is_none() && cache.get(&[2; 32]).is_none());
         assert!(cache.get(&[3; 32]).is_some());
         assert!(is_revoked(&one) && is_revoked(&two) && !is_revoked(&other));
+    }
+
+    #[test]
+    fn a_secret_that_is_over_ends_its_own_streams_and_both_count_as_one_key() {
+        let cache = KeyCache::default();
+        let old = fill_by(&cache, [1; 32], "ak_1", "as_1", cache.generation()).expect("a key");
+        let new = fill_by(&cache, [2; 32], "ak_1", "as_2", cache.generation()).expect("a key");
+        old.held.fetch_add(7, Ordering::Relaxed);
+        assert_eq!(new.held.load(Ordering::Relaxed), 7);
+        cache.forget_secret("ak_1", "as_1");
+        assert!(is_revoked(&old) && !is_revoked(&new));
+        assert!(cache.get(&[1; 32]).is_none() && cache.get(&[2; 32]).is_none(), "both are looked up again");
+        cache.forget("ak_1", true);
+        assert!(is_revoked(&new));
     }
 
     #[test]

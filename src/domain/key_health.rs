@@ -18,6 +18,8 @@ const REFUSED_REST_MS: i64 = 60_000;
 const MAX_REST_MS: i64 = 300_000;
 /// How much is kept of what a provider said, in characters.
 const MAX_WORDS: usize = 300;
+/// How often at most it is noted that a key was accepted once more, in milliseconds.
+const ACCEPTED_AGAIN_MS: i64 = 60_000;
 
 /// What a provider answered last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +51,27 @@ impl Health {
             _ => Health::Unknown,
         }
     }
+
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Accepted => "ok",
+            Health::Refused => "refused",
+        }
+    }
+
+    /// Parses the word.
+    pub fn parse(text: &str) -> Option<Health> {
+        [Health::Unknown, Health::Accepted, Health::Refused].into_iter().find(|health| health.as_str() == text)
+    }
 }
 
 /// One general key's health.
 #[derive(Debug)]
 pub struct KeyHealth {
     state: AtomicU8,
+    accepted_at: AtomicI64,
     rests_until: AtomicI64,
     waiting: AtomicBool,
     said: Mutex<(i64, String)>,
@@ -64,6 +81,7 @@ impl KeyHealth {
     fn new(state: Health) -> KeyHealth {
         KeyHealth {
             state: AtomicU8::new(state as u8),
+            accepted_at: AtomicI64::new(0),
             rests_until: AtomicI64::new(0),
             waiting: AtomicBool::new(false),
             said: Mutex::default(),
@@ -72,8 +90,10 @@ impl KeyHealth {
 
     /// A provider accepted it.
     pub fn accepted(&self, now: i64) {
-        // What is so already costs one read.
-        if self.state.load(Ordering::Relaxed) != Health::Accepted as u8 {
+        // What was noted just now costs two reads.
+        let is_news = self.state.load(Ordering::Relaxed) != Health::Accepted as u8;
+        if is_news || now - self.accepted_at.load(Ordering::Relaxed) >= ACCEPTED_AGAIN_MS {
+            self.accepted_at.store(now, Ordering::Relaxed);
             self.set(Health::Accepted, now, "");
         }
     }
@@ -183,6 +203,10 @@ mod tests {
         assert!(health.rests(60_999) && !health.rests(61_000));
         health.accepted(2_000);
         assert!(!health.rests(2_001));
+        health.accepted(3_000);
+        assert_eq!(health.said.lock().expect("what was said").0, 2_000, "noted just now");
+        health.accepted(62_000);
+        assert_eq!(health.said.lock().expect("what was said").0, 62_000);
         health.rest(3_000, 1_000_000);
         assert!(health.rests(302_999) && !health.rests(303_000), "not for longer than five minutes");
         book.forget("gk_1");

@@ -178,6 +178,12 @@ async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -
             Used::Session => store::sessions::note_use(&mut tx, &mark.id, *at).await?,
         }
     }
+    // In the order of their own ids, for the same reason as below.
+    let mut parts: Vec<_> = used.iter().filter_map(|(_, at, mark)| Some((mark.part.as_deref()?, *at))).collect();
+    parts.sort_unstable();
+    for (secret_id, at) in parts {
+        store::agent_secrets::note_use(&mut tx, secret_id, at).await?;
+    }
     // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
     let mut cells: Vec<_> = cells.iter().collect();
     cells.sort_by_key(|(cell, _)| *cell);

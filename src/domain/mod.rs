@@ -5,7 +5,9 @@
 
 pub mod access;
 pub mod actor;
+pub mod agent_key_list;
 pub mod agent_keys;
+pub mod agent_secrets;
 pub mod audit;
 pub mod audit_chain;
 pub mod audit_events;

@@ -1,6 +1,6 @@
 //! Models: what agents name in their calls.
 
-use store::{CatalogSort, Handle, Listing, SortValue, models::Model, providers::Provider};
+use store::{CatalogSort, Handle, Listing, SortValue, Standing, models::Model, providers::Provider};
 
 use super::{
     Core,
@@ -100,6 +100,14 @@ pub async fn get(core: &Core, id: &str) -> Result<ModelView> {
     Ok(ModelView { model, keys })
 }
 
+/// The model with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`Code::NotFound`](crate::error::Code::NotFound); a storage failure.
+pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<Model>> {
+    found_standing(&mut core.store.read().await?, id).await
+}
+
 /// A page of models.
 ///
 /// # Errors
@@ -181,14 +189,14 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     Ok(ModelView { model, keys: links::heaviest_first(linked) })
 }
 
-/// Deletes a model.
+/// Deletes a model, a damaged one as well.
 ///
 /// # Errors
 /// A version that is no longer there, a model that is not there, a storage failure.
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<()> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let model = found(&mut tx, id).await?;
+    let model = found_standing(&mut tx, id).await?.row;
     check_version(model.version, version)?;
     store::links::delete_of_target(&mut tx, id).await?;
     store::models::delete(&mut tx, id).await?;
@@ -216,6 +224,10 @@ async fn provider_of(db: &mut impl Handle, id: &str) -> Result<Provider> {
 
 async fn found(db: &mut impl Handle, id: &str) -> Result<Model> {
     store::models::get(db, id).await?.ok_or_else(|| Error::not_found("model", id))
+}
+
+async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Model>> {
+    store::models::get_standing(db, id).await?.ok_or_else(|| Error::not_found("model", id))
 }
 
 fn audited(model: &Model) -> ChangeTarget<'_> {

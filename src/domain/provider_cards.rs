@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use store::{Handle, general_keys::GeneralKey, models::Model, providers::Provider};
+use store::{Handle, Standing, general_keys::GeneralKey, models::Model, providers::Provider};
 
 use super::{
     Core, links, name,
@@ -11,15 +11,24 @@ use super::{
 };
 use crate::error::Result;
 
+/// A general key linked to something, with its weight.
+#[derive(Debug, Clone)]
+pub struct WeighedKey {
+    /// The key. To be shown only: a damaged one's own page tells about it.
+    pub key: GeneralKey,
+    /// Its share among the keys of the same provider or model.
+    pub weight: i64,
+}
+
 /// A provider with its models.
 #[derive(Debug, Clone)]
 pub struct ProviderCard {
-    /// The provider.
-    pub provider: Provider,
-    /// The general key linked to it.
-    pub key: Option<GeneralKey>,
-    /// Its models, by name, each with a key of its own: those that match where only they do, and only the first ones.
-    pub models: Vec<(Model, Option<GeneralKey>)>,
+    /// The provider as it stands.
+    pub provider: Standing<Provider>,
+    /// The general keys linked to it, the heaviest first.
+    pub keys: Vec<WeighedKey>,
+    /// Its models, by name, each with the keys of its own: those that match where only they do, and only the first ones.
+    pub models: Vec<(Standing<Model>, Vec<WeighedKey>)>,
     /// How many models it has, or how many match.
     pub models_total: usize,
 }
@@ -34,7 +43,8 @@ pub async fn list(core: &Core, query: &ListQuery, models: usize) -> Result<Page<
     let mut db = core.store.read().await?;
     let rows = store::providers::list_with_models(&mut db, &listing).await?;
     let counted = store::providers::count_with_models(&mut db, &listing).await?;
-    let mut page = paging::page(rows, listing.limit, counted, &scope, keyring, |row| providers::place(row, &listing));
+    let place = |row: &Standing<Provider>| providers::place(&row.row, &listing);
+    let mut page = paging::page(rows, listing.limit, counted, &scope, keyring, place);
     let mut keys = Keys::default();
     let mut items = Vec::with_capacity(page.items.len());
     for provider in std::mem::take(&mut page.items) {
@@ -51,27 +61,50 @@ pub async fn list(core: &Core, query: &ListQuery, models: usize) -> Result<Page<
 pub async fn only(core: &Core, id: &str) -> Result<Page<ProviderCard>> {
     let mut db = core.store.read().await?;
     let mut items = Vec::new();
-    if let Some(provider) = store::providers::get(&mut db, id).await? {
+    if let Some(provider) = store::providers::get_standing(&mut db, id).await? {
         items.push(card(&mut db, &mut Keys::default(), provider, "", usize::MAX).await?);
     }
     let (total, total_is_exact) = total(i64::try_from(items.len()).unwrap_or(0));
     Ok(Page { items, next_cursor: None, previous_cursor: None, total, total_is_exact })
 }
 
-/// Every provider, by name, with the general key linked to it, for pickers.
+/// The damaged models whose rows name a provider that is not there, so that they stand under none.
 ///
 /// # Errors
 /// A storage failure.
-pub async fn choices(core: &Core) -> Result<Vec<(Provider, Option<GeneralKey>)>> {
+pub async fn strays(core: &Core) -> Result<Vec<Model>> {
+    if !core.catalog().has_damaged_models() {
+        return Ok(Vec::new());
+    }
+    let mut db = core.store.read().await?;
+    let mut strays = Vec::new();
+    for model in store::models::all(&mut db).await?.damaged {
+        if store::providers::get_standing(&mut db, &model.provider_id).await?.is_none() {
+            strays.push(model);
+        }
+    }
+    Ok(strays)
+}
+
+/// Every provider, by name, with the general keys linked to it, the heaviest first, for pickers.
+///
+/// # Errors
+/// A storage failure.
+pub async fn choices(core: &Core) -> Result<Vec<(Provider, Vec<GeneralKey>)>> {
     let mut db = core.store.read().await?;
     let keys: HashMap<String, GeneralKey> =
         store::general_keys::all(&mut db).await?.into_iter().map(|key| (key.id.clone(), key)).collect();
-    let links: HashMap<String, String> =
-        store::links::all(&mut db).await?.into_iter().map(|link| (link.target_id, link.general_key_id)).collect();
+    let mut linked: HashMap<String, Vec<GeneralKey>> = HashMap::new();
+    for link in store::links::all(&mut db).await? {
+        linked.entry(link.target_id).or_default().extend(keys.get(&link.general_key_id).cloned());
+    }
     let mut rows = store::providers::all(&mut db).await?.untouched;
     rows.sort_by(|a, b| a.name_key.cmp(&b.name_key));
-    let linked = |provider: &Provider| links.get(&provider.id).and_then(|id| keys.get(id)).cloned();
-    Ok(rows.into_iter().map(|provider| (provider.clone(), linked(&provider))).collect())
+    let with_keys = |provider: Provider| {
+        let keys = linked.remove(&provider.id).unwrap_or_default();
+        (provider, keys)
+    };
+    Ok(rows.into_iter().map(with_keys).collect())
 }
 
 /// Keys that were read already.
@@ -79,37 +112,40 @@ pub async fn choices(core: &Core) -> Result<Vec<(Provider, Option<GeneralKey>)>>
 struct Keys(HashMap<String, Option<GeneralKey>>);
 
 impl Keys {
-    async fn linked_to(&mut self, db: &mut impl Handle, target_id: &str) -> Result<Option<GeneralKey>> {
-        let Some(share) = links::keys_of(db, target_id).await?.into_iter().next() else { return Ok(None) };
-        let id = share.general_key_id;
-        if let Some(known) = self.0.get(&id) {
-            return Ok(known.clone());
+    async fn linked_to(&mut self, db: &mut impl Handle, target_id: &str) -> Result<Vec<WeighedKey>> {
+        let mut found = Vec::new();
+        for share in links::keys_of(db, target_id).await? {
+            let id = share.general_key_id;
+            if !self.0.contains_key(&id) {
+                let key = store::general_keys::get_standing(db, &id).await?.map(|key| key.row);
+                self.0.insert(id.clone(), key);
+            }
+            if let Some(Some(key)) = self.0.get(&id) {
+                found.push(WeighedKey { key: key.clone(), weight: share.weight });
+            }
         }
-        // To be shown only: a damaged one's own page tells about it.
-        let key = store::general_keys::get_standing(db, &id).await?.map(|key| key.row);
-        self.0.insert(id, key.clone());
-        Ok(key)
+        Ok(found)
     }
 }
 
 async fn card(
     db: &mut impl Handle,
     keys: &mut Keys,
-    provider: Provider,
+    provider: Standing<Provider>,
     search: &str,
     most: usize,
 ) -> Result<ProviderCard> {
-    let key = keys.linked_to(db, &provider.id).await?;
-    let mut found = store::models::of_provider(db, &provider.id).await?;
-    if !provider.name_key.contains(search) {
-        found.retain(|model| name::fold(&model.name).contains(search));
+    let linked = keys.linked_to(db, &provider.row.id).await?;
+    let mut found = store::models::of_provider_standing(db, &provider.row.id).await?;
+    if !provider.row.name_key.contains(search) {
+        found.retain(|model| name::fold(&model.row.name).contains(search));
     }
     let models_total = found.len();
     found.truncate(most);
     let mut models = Vec::with_capacity(found.len());
     for model in found {
-        let own = keys.linked_to(db, &model.id).await?;
+        let own = keys.linked_to(db, &model.row.id).await?;
         models.push((model, own));
     }
-    Ok(ProviderCard { provider, key, models, models_total })
+    Ok(ProviderCard { provider, keys: linked, models, models_total })
 }

@@ -1,7 +1,7 @@
 //! Providers: where models are, and which general key they are called with.
 
 use llm::Kind;
-use store::{CatalogSort, Handle, Listing, SortValue, providers::Provider};
+use store::{CatalogSort, Handle, Listing, SortValue, Standing, providers::Provider};
 
 use super::{
     Core,
@@ -116,6 +116,14 @@ pub async fn get(core: &Core, id: &str) -> Result<ProviderView> {
     Ok(ProviderView { provider, keys })
 }
 
+/// The provider with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<Provider>> {
+    found_standing(&mut core.store.read().await?, id).await
+}
+
 /// A page of providers.
 ///
 /// # Errors
@@ -217,16 +225,17 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     Ok(ProviderView { provider, keys: links::heaviest_first(linked) })
 }
 
-/// Deletes a provider; one that has models only with `force`, which deletes them too.
+/// Deletes a provider, a damaged one as well; one that has models only with `force`, which deletes them too.
 ///
 /// # Errors
 /// [`Code::HasModels`] with their names; [`Code::VersionMismatch`]; [`Code::NotFound`].
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, force: bool) -> Result<()> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let provider = found(&mut tx, id).await?;
+    let provider = found_standing(&mut tx, id).await?.row;
     check_version(provider.version, version)?;
-    let models = store::models::of_provider(&mut tx, id).await?;
+    let models: Vec<_> =
+        store::models::of_provider_standing(&mut tx, id).await?.into_iter().map(|model| model.row).collect();
     if !models.is_empty() && !force {
         let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
         let mut error = Error::new(
@@ -283,6 +292,10 @@ fn parse_target(core: &Core, base_url: &str, kind: Kind) -> Result<Target> {
 
 async fn found(db: &mut impl Handle, id: &str) -> Result<Provider> {
     store::providers::get(db, id).await?.ok_or_else(|| Error::not_found("provider", id))
+}
+
+async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Provider>> {
+    store::providers::get_standing(db, id).await?.ok_or_else(|| Error::not_found("provider", id))
 }
 
 fn audited(provider: &Provider) -> ChangeTarget<'_> {

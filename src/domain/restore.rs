@@ -68,7 +68,8 @@ pub async fn accept(core: &Core, keep_agent_keys: bool) -> Result<Accepted> {
     let mut tx = core.store.write().await?;
     let mut done = Accepted { epoch: old.epoch + 1, replayed: Vec::new(), by_hand: Vec::new(), unproven, held: 0 };
     for line in newest_of_each(since.collect()) {
-        let said = format!("{} {} ({})", line.action, line.name, line.id);
+        let what_to_do = if is_of_secret(&line) { "; disabled: enable it, and rotate it with no overlap" } else { "" };
+        let said = format!("{} {} ({}){what_to_do}", line.action, line.name, line.id);
         match replay(&mut tx, &actor, &line, now).await? {
             Replay::Done => done.replayed.push(said),
             Replay::ByHand => done.by_hand.push(said),
@@ -145,11 +146,17 @@ pub async fn reset_clock(core: &Core) -> Result<()> {
     mark_keeper::advance(core).await
 }
 
-/// The last that was done to each thing, in the order it was done.
+/// The last that was done to each thing, in the order it was done; what was done to its secrets counts apart, since an
+/// enabled key's old secret stays retired.
 fn newest_of_each(lines: Vec<Line>) -> Vec<Line> {
-    let is_last = |(at, line): (usize, &Line)| !lines[at + 1..].iter().any(|later| later.id == line.id);
+    let is_later = |line: &Line, later: &Line| later.id == line.id && is_of_secret(later) == is_of_secret(line);
+    let is_last = |(at, line): (usize, &Line)| !lines[at + 1..].iter().any(|later| is_later(line, later));
     let last: Vec<bool> = lines.iter().enumerate().map(is_last).collect();
     lines.into_iter().zip(last).filter_map(|(line, is_last)| is_last.then_some(line)).collect()
+}
+
+fn is_of_secret(line: &Line) -> bool {
+    matches!(line.action.as_str(), "agent_key.rotate" | "agent_key.retire")
 }
 
 enum Replay {
@@ -170,7 +177,8 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
             store::agent_keys::delete(tx, &line.id).await?;
             found
         }
-        ("agent_key", "disable") => match store::agent_keys::get(tx, &line.id).await? {
+        // The copy may know none but a secret that was replaced, so the key waits until somebody rotates it again.
+        ("agent_key", "disable" | "rotate" | "retire") => match store::agent_keys::get(tx, &line.id).await? {
             Some(mut key) if key.disabled_at == 0 => {
                 (key.disabled_at, key.version) = (now, key.version + 1);
                 store::agent_keys::update(tx, &key).await?;
@@ -196,7 +204,8 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
         return Ok(Replay::Needless);
     }
     let target = ChangeTarget { kind, id: &line.id, name: &line.name };
-    record(tx, actor, now, &line.action, target, Changes::default()).await?;
+    let action = if is_of_secret(line) { "agent_key.disable" } else { line.action.as_str() };
+    record(tx, actor, now, action, target, Changes::default()).await?;
     Ok(Replay::Done)
 }
 

@@ -4,6 +4,7 @@
 //! authenticate → read the body → [`route`] → [`forward`] → [`meter`] watches the bytes pass.
 
 mod body;
+mod claim;
 mod forward;
 mod gunzip;
 mod headers;
@@ -25,9 +26,9 @@ use llm::WireFormat;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::body::Budget;
+pub use self::claim::{Claim, claim};
 pub use self::line::{Line, Streams, Taken, attend};
 pub use self::relay::GatewayBody;
-pub use self::route::{Claim, claim};
 use self::{forward::Forward, meter::Settlement, socket::Handshake};
 use crate::{
     auth,
@@ -68,7 +69,7 @@ pub async fn handle(
     request: Request<Incoming>,
     request_id: &str,
 ) -> Response<GatewayBody> {
-    let wire = route::caller_wire(claim, &request);
+    let wire = claim::caller_wire(claim, &request);
     let found = match claim {
         Claim::Realtime => auth::socket_agent(&gateway.core, request.headers()).await,
         _ => auth::agent(&gateway.core, request.headers()).await,

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, header};
 use llm::WireFormat;
 use serde_json::{Value, json};
 
-use super::{GatewayBody, route::MODEL_LISTS};
+use super::{GatewayBody, claim::MODEL_LISTS};
 use crate::{
     domain::{Core, catalog::ModelEntry, clock::rfc3339},
     error::{Code, Error, Result},

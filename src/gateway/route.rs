@@ -1,11 +1,13 @@
 //! Where a call goes: from its path and its body's `model` to a provider, a path there, and a general key.
 
+mod realtime;
+
 use std::{borrow::Cow, sync::Arc};
 
-use http::{Method, Request, header, request::Parts};
+use http::{Method, header, request::Parts};
 use llm::{Auth, Kind, WireFormat};
 
-use super::{body::Held, parameter::Parameter};
+use super::{body::Held, claim::Claim};
 use crate::{
     domain::{
         Core,
@@ -15,85 +17,6 @@ use crate::{
     egress::Target,
     error::{Code, Error, Result},
 };
-
-/// What a path of the gateway means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// A list of models, in any wire format.
-    Models,
-    /// OpenAI's wire format under `/v1`; the body's `model` chooses.
-    OpenAi,
-    /// Anthropic's messages; the body's `model` chooses.
-    Anthropic,
-    /// Gemini's, under `/v1beta` or `/v1`; the path's model chooses.
-    Gemini,
-    /// Azure's deployments; the path's model chooses.
-    Azure,
-    /// A provider's own API under `/providers/{name}`.
-    Provider,
-    /// OpenAI's WebSocket, in any of these places; the query's model chooses.
-    Realtime,
-}
-
-/// Where the wire formats have their lists of models: OpenAI, Anthropic and Gemini; Gemini's beta; Azure.
-pub const MODEL_LISTS: [&str; 3] = ["/v1/models", "/v1beta/models", "/openai/models"];
-
-/// Where Azure has its WebSocket, whose parameter for the model is named otherwise.
-const AZURE_REALTIME: &str = "/openai/realtime";
-
-/// Whether the gateway answers this path.
-pub fn claim(method: &Method, path: &str) -> Option<Claim> {
-    if path == "/v1/messages" || path == "/v1/messages/count_tokens" {
-        Some(Claim::Anthropic)
-    } else if method == Method::GET && MODEL_LISTS.iter().any(|list| is_or_below(path, list)) {
-        Some(Claim::Models)
-    } else if path.starts_with("/v1beta/models/") || (method == Method::POST && path.starts_with("/v1/models/")) {
-        Some(Claim::Gemini)
-    } else if method == Method::GET && is_realtime(path) {
-        Some(Claim::Realtime)
-    } else if path.starts_with("/v1/") {
-        Some(Claim::OpenAi)
-    } else if path.starts_with("/openai/deployments/") {
-        Some(Claim::Azure)
-    } else if path.starts_with("/providers/") {
-        Some(Claim::Provider)
-    } else {
-        None
-    }
-}
-
-fn is_realtime(path: &str) -> bool {
-    path.ends_with("/realtime")
-        && match path.strip_prefix("/providers/").and_then(|rest| rest.split_once('/')) {
-            Some((_, rest)) => Kind::ALL.iter().any(|kind| llm::socket_route(*kind, rest)),
-            None => matches!(path, "/v1/realtime" | AZURE_REALTIME),
-        }
-}
-
-fn is_or_below(path: &str, base: &str) -> bool {
-    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The wire format that errors of ours, and lists of models, are told in.
-pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
-    let path = request.uri().path();
-    let has = |name| request.headers().contains_key(name);
-    match claim {
-        Claim::OpenAi => WireFormat::OpenAi,
-        Claim::Anthropic => WireFormat::Anthropic,
-        Claim::Gemini => WireFormat::Gemini,
-        Claim::Azure => WireFormat::Azure,
-        Claim::Realtime if path == AZURE_REALTIME => WireFormat::Azure,
-        Claim::Realtime => WireFormat::OpenAi,
-        Claim::Models if path.starts_with("/openai/") => WireFormat::Azure,
-        Claim::Models if path.starts_with("/v1beta/") => WireFormat::Gemini,
-        Claim::Models | Claim::Provider if has("anthropic-version") => WireFormat::Anthropic,
-        // Google's clients send it with every call; the path alone may be one of OpenAI's too.
-        Claim::Models | Claim::Provider if has("x-goog-api-client") => WireFormat::Gemini,
-        Claim::Provider if path.contains("/v1beta/models") => WireFormat::Gemini,
-        Claim::Models | Claim::Provider => WireFormat::OpenAi,
-    }
-}
 
 /// What is to be sent, and where.
 pub struct Plan {
@@ -144,7 +67,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>) -> Resu
         Claim::Gemini => gemini(core, head, held),
         Claim::Azure => azure(core, head, held),
         Claim::Provider => provider(core, head, held),
-        Claim::Realtime => realtime(core, head, held),
+        Claim::Realtime => realtime::resolve(core, head, held),
         Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
     }
 }
@@ -293,70 +216,6 @@ fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
         drop_usage_chunk: usage && !body.as_ref().is_some_and(llm::Body::asked_for_usage),
         body: body.as_ref().and_then(|body| body.rewrite(None, usage)),
     })
-}
-
-fn realtime(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
-    if !held.bytes.is_empty() {
-        return Err(Error::new(Code::InvalidBody, "what opens a WebSocket has no body"));
-    }
-    let path = head.uri.path();
-    let parameter = if path.ends_with(AZURE_REALTIME) { "deployment" } else { "model" };
-    let query = head.uri.query().unwrap_or_default();
-    let model = Parameter::only(query, parameter)?;
-    check_model_name(&model.value)?;
-    let (route, path) = match path.strip_prefix("/providers/").and_then(|rest| rest.split_once('/')) {
-        Some((name, path)) => {
-            let provider = core.catalog().provider(&decoded(name)?)?;
-            if path.starts_with('/') || !llm::socket_route(provider.kind, path) {
-                return Err(not_allowed(provider.kind, &head.method, path));
-            }
-            let route = Route {
-                key: provider.key.clone(),
-                model_name: format!("{}/{}", provider.name, model.value).into(),
-                upstream_model: model.value.clone().into_owned(),
-                is_known: false,
-                provider,
-            };
-            (route, format!("/{path}"))
-        }
-        None => {
-            let route = core.catalog().resolve(&model.value)?;
-            let kind = route.provider.kind;
-            let own = match path {
-                AZURE_REALTIME => path.to_owned(),
-                _ => format!("{}/realtime", kind.openai_prefix()),
-            };
-            if !llm::socket_route(kind, &own) {
-                return Err(no_socket(&route));
-            }
-            (route, own)
-        }
-    };
-    let query = if model.value == route.upstream_model {
-        query.into()
-    } else {
-        model.replaced(query, &encoded(&route.upstream_model))
-    };
-    let auth = route.provider.kind.openai_auth();
-    finish(route, |target| Wired {
-        auth,
-        wire: WireFormat::OpenAi,
-        path: format!("{}{path}?{query}", target.base_path),
-        drop_usage_chunk: false,
-        body: None,
-    })
-}
-
-fn no_socket(route: &Route) -> Error {
-    Error::new(
-        Code::UnsupportedWireFormat,
-        format!(
-            "the model {} is at {}, a provider of the kind {}, which has no WebSocket in this place",
-            route.model_name,
-            route.provider.name,
-            route.provider.kind.as_str()
-        ),
-    )
 }
 
 /// What a wire format adds to a route.

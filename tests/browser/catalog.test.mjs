@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { GOOD_VALUE, TWO_MODES, api, button, check, claim, launch, link, popUp, said, startProvider, startServer, testKey, withPage } from "./harness.mjs";
+import { GOOD_VALUE, TWO_MODES, api, button, check, claim, launch, link, popUp, said, startProvider, startServer, testKey, until, withPage } from "./harness.mjs";
 
 let browser, server, provider, elsewhere, cookie, call;
 before(async () => {
@@ -168,3 +168,129 @@ inEach("what is wrong with a provider is told at once and in words", async (page
   assert.ok(!(await page.locator("main").innerText()).includes("azure-openai"));
 });
 
+inEach("several keys with weights, and limits, for a provider and a model", async (page, tag) => {
+  const ids = [];
+  for (const name of ["A", "B", "C"]) {
+    ids.push((await call("POST", "general-keys", { name: `${name}_${tag}`, value: GOOD_VALUE })).id);
+  }
+  const [a, b, c] = ids;
+  await page.goto("/catalog/providers/new");
+  await page.locator("#name").fill(`Several-${tag}`);
+  await page.locator("#base_url").fill(provider.base);
+  await page.locator("#general_key_id").selectOption(a);
+  await page.locator("summary", { hasText: "Several keys" }).click();
+  await page.locator("#weight").fill("3");
+  await page.locator("#general_key_id_2").selectOption(a);
+  await button(page, "Save").click();
+  await page.getByText("One key stands in two rows.").waitFor();
+  await check(page);
+  await page.locator("#general_key_id_2").selectOption(b);
+  await page.locator("#weight_2").fill("1");
+  await page.locator("summary", { hasText: "Limits" }).click();
+  await check(page);
+  await page.locator("form.form").evaluate((form) => { form.noValidate = true; });
+  await page.locator("#head_seconds").fill("0");
+  await button(page, "Save").click();
+  await page.locator("#head_seconds-error").waitFor();
+  await check(page);
+  await page.locator("#head_seconds").fill("30");
+  await page.locator("#calls_in_flight").fill("5");
+  await button(page, "Save").click();
+  await said(page, "Provider saved.");
+  const of = async (kind, name) => (await call("GET", `${kind}?search=${name}`)).items[0];
+  let made = await of("providers", `Several-${tag}`);
+  assert.deepEqual(made.general_keys, [{ id: a, weight: 3 }, { id: b, weight: 1 }]);
+  assert.deepEqual([made.limits.calls_in_flight, made.limits.head_seconds, made.limits.idle_seconds], [5, 30, null]);
+  const card = page.locator(".card").filter({ hasText: `Several-${tag}` });
+  assert.match(await card.innerText(), /weight 3/);
+  assert.match(await card.innerText(), /Not asked yet/);
+  await check(page);
+
+  // Saved as it stands, nothing changes; one more key; then none but one, and no limit.
+  await link(page, `Edit Several-${tag}`).click();
+  assert.equal(await page.locator("#weight").inputValue(), "3");
+  assert.equal(await page.locator("#calls_in_flight").inputValue(), "5");
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  assert.deepEqual((await of("providers", `Several-${tag}`)).updated_at, made.updated_at);
+  await link(page, `Edit Several-${tag}`).click();
+  await page.locator("#general_key_id_3").selectOption(c);
+  await page.locator("#weight_3").fill("2");
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  made = await of("providers", `Several-${tag}`);
+  assert.deepEqual(made.general_keys, [{ id: a, weight: 3 }, { id: c, weight: 2 }, { id: b, weight: 1 }]);
+  assert.equal(made.limits.head_seconds, 30);
+  await link(page, `Edit Several-${tag}`).click();
+  await page.locator("#general_key_id_2").selectOption("");
+  await page.locator("#general_key_id_3").selectOption("");
+  await page.locator("#weight").fill("");
+  await page.locator("#head_seconds").fill("");
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  made = await of("providers", `Several-${tag}`);
+  assert.deepEqual([made.general_keys, made.limits.head_seconds, made.limits.calls_in_flight], [[{ id: a, weight: 1 }], null, 5]);
+
+  await card.getByRole("link", { name: "New model" }).click();
+  await page.locator("#name").fill(`several-model-${tag}`);
+  await page.locator("#general_key_id").selectOption(b);
+  await page.locator("summary", { hasText: "Several keys" }).click();
+  await page.locator("#general_key_id_2").selectOption(c);
+  await check(page);
+  await button(page, "Save").click();
+  await said(page, "Model saved.");
+  assert.deepEqual((await of("models", `several-model-${tag}`)).general_keys, [{ id: b, weight: 1 }, { id: c, weight: 1 }]);
+});
+
+inEach("two people edit a provider's keys: the second is told, and what they chose is kept", async (page, tag) => {
+  const key = await call("POST", "general-keys", { name: `MINE_${tag}`, value: GOOD_VALUE });
+  const made = await call("POST", "providers", { name: `Both-${tag}`, kind: "openai", base_url: provider.base });
+  await page.goto(`/catalog/providers/${made.id}/edit`);
+  await call("PATCH", `providers/${made.id}`, { limits: { calls_in_flight: 7 } });
+  await page.locator("#general_key_id").selectOption(key.id);
+  await page.locator("summary", { hasText: "Limits" }).click();
+  await page.locator("#total_seconds").fill("60");
+  await button(page, "Save").click();
+  await page.getByRole("heading", { name: "This provider was changed meanwhile" }).waitFor();
+  const told = await page.getByRole("table").innerText();
+  assert.match(told, new RegExp(`MINE_${tag}`));
+  assert.match(told, /calls in flight 7/);
+  assert.match(told, /total seconds 60/);
+  await check(page);
+  await button(page, "Save mine instead").click();
+  await said(page, "Changes saved.");
+  const saved = await call("GET", `providers/${made.id}`);
+  assert.deepEqual([saved.general_key_id, saved.limits.calls_in_flight, saved.limits.total_seconds], [key.id, null, 60]);
+});
+
+inEach("a key's health stands in the list, on cards and in pickers, and the list can be cut down to refused ones", async (page, tag) => {
+  const bad = await call("POST", "general-keys", { name: `BAD_${tag}`, value: "sk-not-known-0123456789" });
+  const good = await call("POST", "general-keys", { name: `GOOD_${tag}`, value: GOOD_VALUE });
+  for (const [name, key] of [["Bad", bad], ["Good", good]]) {
+    await call("POST", "providers", { name: `${name}-${tag}`, kind: "openai", base_url: provider.base, general_key_id: key.id });
+    await call("POST", `general-keys/${key.id}/test`, {});
+  }
+  await until("the health of both", async () => {
+    const [one, other] = await Promise.all([bad, good].map((key) => call("GET", `general-keys/${key.id}`)));
+    return one.health.status === "refused" && other.health.status === "ok";
+  });
+  await page.goto("/keys/general");
+  const row = (name) => page.getByRole("row").filter({ hasText: name });
+  assert.match(await row(`BAD_${tag}`).innerText(), /Refused\s+just now/);
+  assert.match(await row(`GOOD_${tag}`).innerText(), /Accepted\s+just now/);
+  await check(page);
+  await page.getByLabel("Health").selectOption("refused");
+  await button(page, "Search").click();
+  await page.waitForURL((url) => url.searchParams.get("status") === "refused");
+  assert.equal(await row(`BAD_${tag}`).count(), 1);
+  assert.equal(await row(`GOOD_${tag}`).count(), 0);
+  await check(page);
+  await link(page, `Edit BAD_${tag}`).click();
+  await page.getByText("The provider’s words: Incorrect API key provided.").waitFor();
+  await check(page);
+  await page.goto("/catalog");
+  assert.match(await page.locator(".card").filter({ hasText: `Bad-${tag}` }).innerText(), /Refused/);
+  await check(page);
+  await page.goto("/catalog/providers/new");
+  assert.match(await page.locator("#general_key_id option").filter({ hasText: `BAD_${tag}` }).innerText(), /— refused$/);
+});

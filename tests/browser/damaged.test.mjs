@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { GOOD_VALUE, TWO_MODES, api, button, check, claim, launch, link, popUp, said, send, startProvider, startServer, withPage } from "./harness.mjs";
+import { GOOD_VALUE, TWO_MODES, api, button, check, claim, launch, link, popUp, said, send, startProvider, startServer, until, withPage } from "./harness.mjs";
 
 let browser, server, provider, cookie, call;
 before(async () => {
@@ -55,5 +55,44 @@ for (const mode of TWO_MODES) {
     }
     const read = await send(server, "GET", `/api/v1/agent-keys/${agent.id}`, { headers: { cookie } });
     assert.equal(read.status, 404);
+  }));
+}
+
+for (const mode of TWO_MODES) {
+  test(`damaged models and providers are listed, explained and deleted (${mode.name})`, () => withPage(browser, server, mode, { cookie }, async (page) => {
+    const tag = mode.script ? "s" : "n";
+    const house = await call("POST", "providers", { name: `House-${tag}`, kind: "openai", base_url: provider.base });
+    const model = await call("POST", "models", { name: `model-${tag}`, provider_id: house.id });
+    const stray = await call("POST", "models", { name: `stray-${tag}`, provider_id: house.id });
+    damage("models", "upstream_model", "dearer", model.id);
+    damage("models", "provider_id", "pr_gone", stray.id);
+    await page.goto("/catalog");
+    await until("the change to be noticed", async () => {
+      await page.reload();
+      return page.getByText("names a provider that is not there").count();
+    });
+    assert.match(await page.getByRole("row").filter({ hasText: `model-${tag}` }).innerText(), /Damaged/);
+    await check(page);
+    await link(page, `Edit model-${tag}`).click();
+    await page.getByText("The integrity check failed.").waitFor();
+    await check(page);
+    await page.goto("/catalog");
+    const dialog = await popUp(page, "Delete it");
+    await check(page);
+    await button(dialog, "Delete").click();
+    await said(page, "Model deleted.");
+
+    damage("providers", "base_url", "http://127.0.0.1:9/v1", house.id);
+    await page.goto("/catalog");
+    assert.match(await page.locator(".card").filter({ hasText: `House-${tag}` }).innerText(), /Damaged/);
+    await check(page);
+    await link(page, `Edit House-${tag}`).click();
+    await page.getByText("The integrity check failed.").waitFor();
+    await check(page);
+    await link(page, "Delete").click();
+    await page.getByRole("dialog").getByText(`model-${tag}`).waitFor();
+    await button(page.getByRole("dialog"), "Delete").click();
+    await said(page, "Provider deleted.");
+    assert.equal(await page.getByText(`House-${tag}`).count(), 0);
   }));
 }

@@ -3,8 +3,8 @@
 use vault::MacField;
 
 use crate::{
-    Handle, Listing, StoreError, Write,
-    authentic::{Authentic, Standing, checked, stamp, standing},
+    Handle, Listing, StoreError, Write, agent_secrets,
+    authentic::{Authentic, Standing, UNTOLD, checked, stamp, standing},
     db::{execute, page, query},
     listing::Count,
 };
@@ -22,6 +22,8 @@ pub struct AgentKey {
     pub created_by_name: String,
     /// What the key may do beyond the defaults, as JSON.
     pub limits: String,
+    /// Its secrets, each with its end; `?` in rows from before the column.
+    pub secrets: String,
     pub created_at: i64,
     pub expires_at: i64,
     /// 0 while the key is enabled.
@@ -37,7 +39,7 @@ impl Authentic for AgentKey {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.name),
             MacField::Text(&self.name_key),
             MacField::Text(&self.masked_secret),
@@ -49,7 +51,12 @@ impl Authentic for AgentKey {
             MacField::Int(self.expires_at),
             MacField::Int(self.disabled_at),
             MacField::Int(self.version),
-        ]
+        ];
+        // The column came later: rows from before it carry a MAC without it.
+        if self.secrets != UNTOLD {
+            fields.push(MacField::Text(&self.secrets));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -67,8 +74,11 @@ pub struct AgentSecretRow {
     pub created_at: i64,
     /// When this secret ends before its key does; 0 when it ends with it.
     pub ends_at: i64,
+    /// Empty in rows from before the column.
+    pub masked_secret: String,
     pub version: i64,
     pub mac: String,
+    pub last_used_at: i64,
 }
 
 impl Authentic for AgentSecretRow {
@@ -77,14 +87,19 @@ impl Authentic for AgentSecretRow {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.agent_key_id),
             MacField::Text(&self.pepper_id),
             MacField::Text(&self.digest),
             MacField::Int(self.created_at),
             MacField::Int(self.ends_at),
             MacField::Int(self.version),
-        ]
+        ];
+        // The column came later: rows from before it carry a MAC without it.
+        if !self.masked_secret.is_empty() {
+            fields.push(MacField::Text(&self.masked_secret));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -150,7 +165,7 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreE
         fetch_optional,
         db,
         AgentKey,
-        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, created_at, \
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, created_at, \
          expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
         id
     )
@@ -165,8 +180,8 @@ pub async fn find_secret(db: &mut impl Handle, digest: &str) -> Result<Option<Ag
         fetch_optional,
         db,
         AgentSecretRow,
-        "SELECT id, agent_key_id, pepper_id, digest, created_at, ends_at, version, mac FROM agent_secrets \
-         WHERE digest = $1",
+        "SELECT id, agent_key_id, pepper_id, digest, created_at, ends_at, masked_secret, version, mac, last_used_at \
+         FROM agent_secrets WHERE digest = $1",
         digest
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -187,7 +202,7 @@ pub async fn list(
                 db,
                 AgentKey,
                 "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-                 created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
+                 secrets, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
                  WHERE name_key LIKE $2 ESCAPE '\\' AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
                  OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
                  OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
@@ -268,8 +283,8 @@ pub async fn insert(tx: &mut Write, key: &AgentKey, secret: &AgentSecretRow) -> 
     execute!(
         tx,
         "INSERT INTO agent_keys (id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-         created_at, expires_at, disabled_at, version, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         secrets, created_at, expires_at, disabled_at, version, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         key.id.as_str(),
         key.name.as_str(),
         key.name_key.as_str(),
@@ -278,27 +293,14 @@ pub async fn insert(tx: &mut Write, key: &AgentKey, secret: &AgentSecretRow) -> 
         key.created_by_id.as_str(),
         key.created_by_name.as_str(),
         key.limits.as_str(),
+        key.secrets.as_str(),
         key.created_at,
         key.expires_at,
         key.disabled_at,
         key.version,
         mac,
     )?;
-    let mac = stamp(tx.keyring(), secret);
-    execute!(
-        tx,
-        "INSERT INTO agent_secrets (id, agent_key_id, pepper_id, digest, created_at, ends_at, version, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        secret.id.as_str(),
-        secret.agent_key_id.as_str(),
-        secret.pepper_id.as_str(),
-        secret.digest.as_str(),
-        secret.created_at,
-        secret.ends_at,
-        secret.version,
-        mac,
-    )?;
-    Ok(())
+    agent_secrets::insert(tx, secret).await
 }
 
 /// Writes what an edit may change; `key.version` is the version after the edit.
@@ -309,11 +311,14 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), key);
     let touched = execute!(
         tx,
-        "UPDATE agent_keys SET name = $1, name_key = $2, limits = $3, disabled_at = $4, version = $5, mac = $6 \
-         WHERE id = $7 AND version = $8",
+        "UPDATE agent_keys SET name = $1, name_key = $2, masked_secret = $3, limits = $4, secrets = $5, \
+         expires_at = $6, disabled_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
         key.name.as_str(),
         key.name_key.as_str(),
+        key.masked_secret.as_str(),
         key.limits.as_str(),
+        key.secrets.as_str(),
+        key.expires_at,
         key.disabled_at,
         key.version,
         mac,
@@ -340,7 +345,7 @@ pub async fn disabled_at(
         fetch_all,
         db,
         AgentKey,
-        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, created_at, \
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, created_at, \
          expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE disabled_at = $1 AND id > $2 \
          ORDER BY id LIMIT $3",
         at,

@@ -103,6 +103,9 @@ pub enum GeneralKeySort {
     LastUsedAt,
 }
 
+/// Stands for any health where one is asked for; no health is called so.
+const ANY_HEALTH: &str = "*";
+
 macro_rules! columns {
     ($tail:literal) => {
         concat!(
@@ -131,21 +134,24 @@ pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Stand
     Ok(standing(db.keyring(), row.into_iter().collect()).pop())
 }
 
-/// A page of keys as they stand.
+/// A page of keys as they stand, with any health or only this one.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn list(
     db: &mut impl Handle,
     listing: &Listing<GeneralKeySort>,
+    health: Option<&str>,
 ) -> Result<Vec<Standing<GeneralKey>>, StoreError> {
     macro_rules! by {
         ($column:literal, $after:expr) => {
             page!(
                 db, GeneralKey,
                 "SELECT id, name, name_key, masked_value, value_mark, value_entered_by, created_by_id, created_by_name, created_at, \
-                 updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE name_key LIKE $2 ESCAPE '\\'",
-                $column, ["$3", "$4"], listing.descending, $after, listing.limit, listing.pattern()
+                 updated_at, version, mac, last_used_at, health, health_at, health_detail FROM general_keys WHERE name_key LIKE $2 ESCAPE '\\' \
+                 AND ($3 = '*' OR health = $3)",
+                $column, ["$4", "$5"], listing.descending, $after, listing.limit, listing.pattern(),
+                health.unwrap_or(ANY_HEALTH)
             )
         };
     }
@@ -162,13 +168,19 @@ pub async fn list(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn count(db: &mut impl Handle, listing: &Listing<GeneralKeySort>) -> Result<i64, StoreError> {
+pub async fn count(
+    db: &mut impl Handle,
+    listing: &Listing<GeneralKeySort>,
+    health: Option<&str>,
+) -> Result<i64, StoreError> {
     let count = query!(
         fetch_one,
         db,
         Count,
-        "SELECT count(*) AS n FROM (SELECT id FROM general_keys WHERE name_key LIKE $1 ESCAPE '\\' LIMIT 10001) AS counted",
-        listing.pattern()
+        "SELECT count(*) AS n FROM (SELECT id FROM general_keys WHERE name_key LIKE $1 ESCAPE '\\' \
+         AND ($2 = '*' OR health = $2) LIMIT 10001) AS counted",
+        listing.pattern(),
+        health.unwrap_or(ANY_HEALTH)
     )?;
     Ok(count.n)
 }

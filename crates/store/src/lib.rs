@@ -11,6 +11,7 @@
 //! | the others | one noun each |
 
 pub mod agent_keys;
+pub mod agent_secrets;
 pub mod audit;
 pub mod authentic;
 pub mod chain;

@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     CatalogSort, Handle, Listing, StoreError, Write,
-    authentic::{Authentic, Sorted, UNTOLD, checked, sorted, stamp, untouched},
+    authentic::{Authentic, Sorted, Standing, UNTOLD, checked, sorted, stamp, standing, untouched},
     db::{execute, page, query},
     listing::Count,
 };
@@ -61,15 +61,28 @@ impl Authentic for Model {
 /// # Errors
 /// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
 pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Model>, StoreError> {
-    let row = query!(
+    let row = read(db, id).await?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// The model with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Standing<Model>>, StoreError> {
+    let row = read(db, id).await?;
+    Ok(standing(db.keyring(), row.into_iter().collect()).pop())
+}
+
+async fn read(db: &mut impl Handle, id: &str) -> Result<Option<Model>, StoreError> {
+    query!(
         fetch_optional,
         db,
         Model,
         "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
          updated_at, version, mac FROM models WHERE id = $1",
         id
-    )?;
-    row.map(|row| checked(db.keyring(), row)).transpose()
+    )
 }
 
 /// A page of models.
@@ -130,11 +143,20 @@ pub async fn all(db: &mut impl Handle) -> Result<Sorted<Model>, StoreError> {
     Ok(sorted(db.keyring(), rows))
 }
 
-/// The models of a provider.
+/// The models of a provider; damaged ones are left out.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn of_provider(db: &mut impl Handle, provider_id: &str) -> Result<Vec<Model>, StoreError> {
+    let rows = of_provider_standing(db, provider_id).await?;
+    Ok(rows.into_iter().filter(|row| !row.is_damaged).map(|row| row.row).collect())
+}
+
+/// The models as they stand whose rows say that they are this provider's, by name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn of_provider_standing(db: &mut impl Handle, provider_id: &str) -> Result<Vec<Standing<Model>>, StoreError> {
     let rows = query!(
         fetch_all,
         db,
@@ -143,7 +165,7 @@ pub async fn of_provider(db: &mut impl Handle, provider_id: &str) -> Result<Vec<
          updated_at, version, mac FROM models WHERE provider_id = $1 ORDER BY name_key",
         provider_id
     )?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(standing(db.keyring(), rows))
 }
 
 /// Writes a new model.

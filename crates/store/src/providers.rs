@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     Handle, Listing, StoreError, Write,
-    authentic::{Authentic, Sorted, UNTOLD, checked, sorted, stamp, untouched},
+    authentic::{Authentic, Sorted, Standing, UNTOLD, checked, sorted, stamp, standing, untouched},
     db::{execute, page, query},
     listing::Count,
 };
@@ -74,15 +74,28 @@ pub enum CatalogSort {
 /// # Errors
 /// [`StoreError`]; [`StoreError::Tampered`] for a row changed outside Keyward.
 pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Provider>, StoreError> {
-    let row = query!(
+    let row = read(db, id).await?;
+    row.map(|row| checked(db.keyring(), row)).transpose()
+}
+
+/// The provider with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Standing<Provider>>, StoreError> {
+    let row = read(db, id).await?;
+    Ok(standing(db.keyring(), row.into_iter().collect()).pop())
+}
+
+async fn read(db: &mut impl Handle, id: &str) -> Result<Option<Provider>, StoreError> {
+    query!(
         fetch_optional,
         db,
         Provider,
         "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers WHERE id = $1",
         id
-    )?;
-    row.map(|row| checked(db.keyring(), row)).transpose()
+    )
 }
 
 /// A page of providers.
@@ -128,14 +141,14 @@ pub async fn count(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resu
     Ok(count.n)
 }
 
-/// A page of providers whose name matches, or the name of one of whose models does.
+/// A page of providers as they stand whose name matches, or the name of one of whose models does.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn list_with_models(
     db: &mut impl Handle,
     listing: &Listing<CatalogSort>,
-) -> Result<Vec<Provider>, StoreError> {
+) -> Result<Vec<Standing<Provider>>, StoreError> {
     macro_rules! by {
         ($column:literal, $after:expr) => {
             page!(
@@ -157,7 +170,7 @@ pub async fn list_with_models(
         CatalogSort::Name => by!("name_key", listing.after_text()),
         CatalogSort::CreatedAt => by!("created_at", listing.after_int()),
     }?;
-    Ok(untouched(db.keyring(), rows))
+    Ok(standing(db.keyring(), rows))
 }
 
 /// How many providers [`list_with_models`] finds, counted up to `EXACT_TOTAL + 1`.

@@ -132,3 +132,29 @@ pub async fn grouped(db: &mut impl Handle, by: GroupBy, from: i64, to: i64) -> R
         GroupBy::Day => by!("CAST(hour - hour % 86400000 AS TEXT)"),
     }
 }
+
+/// The usage of one agent key by day, from `from` (inclusive) to `to` (exclusive), in milliseconds since 1970; days
+/// without a call are left out.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn days_of_agent_key(
+    db: &mut impl Handle,
+    agent_key_id: &str,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Group>, StoreError> {
+    query!(
+        fetch_all,
+        db,
+        Group,
+        "SELECT CAST(hour - hour % 86400000 AS TEXT) AS group_key, CAST(sum(requests) AS BIGINT) AS requests, \
+         CAST(sum(errors) AS BIGINT) AS errors, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
+         CAST(sum(output_tokens) AS BIGINT) AS output_tokens FROM usage_hours \
+         WHERE agent_key_id = $1 AND hour >= $2 AND hour < $3 GROUP BY CAST(hour - hour % 86400000 AS TEXT) \
+         ORDER BY CAST(hour - hour % 86400000 AS TEXT) LIMIT 10000",
+        agent_key_id,
+        from,
+        to
+    )
+}

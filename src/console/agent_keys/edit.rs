@@ -1,31 +1,40 @@
-//! Edit of an agent key: its name; and switching it off and on.
+//! An agent key's page: its name, its secrets, its last days; and switching it off and on.
 
 use askama::Template;
 use axum::{
     extract::State as AxumState,
-    http::StatusCode,
     response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
 
-use super::{AgentKeyRow, AgentStatus, LIST};
+use super::{
+    AgentKeyRow, AgentStatus, LIST,
+    rotate::{Secrets, changed_meanwhile},
+    week::{DAYS, Week},
+};
 use crate::{
     console::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
-        damaged,
+        damaged::{self, Damaged},
         forms::{self, Form, Id, Refused},
+        list::{ListParams, Params},
         page,
         parts::{Field, Rights, Things},
         session::Session,
         shell::{Flash, Nav, Shell},
     },
-    domain::agent_keys,
+    domain::{
+        agent_keys,
+        agent_secrets::{self, SecretStatus},
+        usage,
+    },
     error::Code,
 };
 
-/// `GET /keys/agent/{id}/edit`. `POST` to the same: `name`, `version`. `POST /keys/agent/{id}/disable` and `/enable`: `version`.
+/// `GET /keys/agent/{id}`, and `GET /keys/agent/{id}/edit`; `POST` to the latter: `name`, `version`.
+/// `POST /keys/agent/{id}/disable` and `/enable`: `version`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "agent_key_edit.html")]
 pub struct AgentKeyEditPage {
@@ -37,10 +46,21 @@ pub struct AgentKeyEditPage {
     pub name: Field,
     /// The version read.
     pub version: String,
+    /// Its secrets.
+    pub secrets: Secrets,
+    /// Its last days.
+    pub week: Week,
     /// What the member may do. An expired key is neither disabled nor enabled.
     pub rights: Rights,
     /// What is wrong with the whole.
     pub error: Option<String>,
+}
+
+impl AgentKeyEditPage {
+    /// Whether the key may be used, and so rotated.
+    fn is_active(&self) -> bool {
+        matches!(self.key.status, AgentStatus::Active | AgentStatus::ExpiresIn(_))
+    }
 }
 
 /// What was typed.
@@ -51,9 +71,14 @@ pub struct Fields {
     version: String,
 }
 
-/// `GET /keys/agent/{id}/edit`
-pub async fn form(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
-    show(&state, &session, &id, None, Refused::nothing()).await
+/// `GET /keys/agent/{id}` and `GET /keys/agent/{id}/edit`
+pub async fn form(
+    AxumState(state): AxumState<State>,
+    session: Session,
+    Id(id): Id,
+    Params(params): Params<ListParams>,
+) -> Answer {
+    show(&state, &session, &id, None, Refused::nothing(), &params.done).await
 }
 
 /// `POST /keys/agent/{id}/edit`
@@ -63,7 +88,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
     match agent_keys::rename(&state.core, session.actor(), &id, Some(version), Some(&fields.name)).await {
         Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeySaved.code())).into_response()),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
-        Err(error) => show(&state, &session, &id, Some(fields), Refused::by(&session, error)?).await,
+        Err(error) => show(&state, &session, &id, Some(fields), Refused::by(&session, error)?, "").await,
     }
 }
 
@@ -88,24 +113,34 @@ async fn switch(
     let done = if off { Flash::AgentKeyDisabled } else { Flash::AgentKeyEnabled };
     match agent_keys::set_disabled(&state.core, session.actor(), &id, Some(version), off).await {
         Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", done.code())).into_response()),
-        Err(error) if error.code == Code::VersionMismatch => {
-            let why = "The key was changed after you had opened this page. Look again.";
-            show(&state, &session, &id, None, Refused::whole(StatusCode::CONFLICT, why.to_owned())).await
-        }
-        Err(error) => show(&state, &session, &id, None, Refused::by(&session, error)?).await,
+        Err(error) if error.code == Code::VersionMismatch => changed_meanwhile(&state, &session, &id).await,
+        Err(error) => show(&state, &session, &id, None, Refused::by(&session, error)?, "").await,
     }
 }
 
-async fn show(state: &State, session: &Session, id: &str, typed: Option<Fields>, mut refused: Refused) -> Answer {
+/// The page, with what was typed, why it was refused, and what was done before.
+pub async fn show(
+    state: &State,
+    session: &Session,
+    id: &str,
+    typed: Option<Fields>,
+    mut refused: Refused,
+    done: &str,
+) -> Answer {
+    let now = state.core.clock.now_ms();
     let standing = agent_keys::get_standing(&state.core, id).await?;
-    let shown = AgentKeyRow::new(&standing, state.core.clock.now_ms());
+    let shown = AgentKeyRow::new(&standing, now);
     if standing.is_damaged {
-        return damaged::show(session, LIST, &shown.id, &shown.name, &shown.mask);
+        return damaged::show(session, Damaged::AgentKey, &shown.id, &shown.name, &shown.mask);
     }
     let key = standing.row;
     let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
+    let secrets = agent_secrets::list(&state.core, id).await?;
+    let counted = usage::days_of_agent_key(&state.core, id, DAYS).await?;
     let shown = AgentKeyEditPage {
-        shell: session.shell(Nav::Keys),
+        shell: session.shell(Nav::Keys).saying(done),
+        secrets: Secrets::new(&secrets, forms::nonce(&state.core)?, now),
+        week: Week::new(counted, now),
         key: shown,
         name: Field::new(fields.name, refused.take("name")),
         version: fields.version,

@@ -2,6 +2,8 @@
 
 pub mod edit;
 pub mod new;
+pub mod rotate;
+mod week;
 
 use askama::Template;
 use axum::{
@@ -27,6 +29,7 @@ use super::{
 };
 use crate::{
     domain::{
+        agent_key_list,
         agent_keys::{self, SOON_DAYS, Status},
         clock::DAY_MS,
     },
@@ -269,7 +272,7 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteAgentKey>,
 ) -> Answer {
-    let found = agent_keys::list_standing(&state.core, session.actor(), &params.query(), &params.status).await?;
+    let found = agent_key_list::list_standing(&state.core, session.actor(), &params.query(), &params.status).await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }

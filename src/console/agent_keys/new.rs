@@ -19,6 +19,7 @@ use crate::{
     },
     domain::{
         agent_keys::{self, Created},
+        agent_secrets::{self, SecretStatus},
         clock::DAY_MS,
         idempotency::Outcome,
         models,
@@ -66,6 +67,8 @@ pub struct ShowOncePage {
     pub secret: String,
     /// When it ends.
     pub expires: Moment,
+    /// Of a key that was rotated: when its old secret ends; `None` within = it ended at once.
+    pub rotated: Option<Option<Moment>>,
     /// The public URL, without a slash at the end: `https://keys.example.com`.
     pub base_url: String,
     /// A model this key may use, for the snippets; `None` = none exists yet.
@@ -107,7 +110,7 @@ pub struct AgentKeyUsedPage {
     pub shell: Shell,
     /// The key's name.
     pub name: String,
-    /// Its last use.
+    /// The last use of its present secret.
     pub used: Option<Moment>,
 }
 
@@ -129,7 +132,9 @@ pub async fn form(AxumState(state): AxumState<State>, session: Session) -> Answe
 /// `GET /keys/agent/{id}/used`
 pub async fn used(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
     let key = agent_keys::get(&state.core, &id).await?;
-    let used = Moment::of_column(key.last_used_at, state.core.clock.now_ms());
+    let secrets = agent_secrets::list(&state.core, &id).await?;
+    let last_used = secrets.iter().find(|secret| secret.status == SecretStatus::Current).map(|now| now.last_used_at);
+    let used = Moment::of_column(last_used.unwrap_or(0), state.core.clock.now_ms());
     page(StatusCode::OK, &AgentKeyUsedPage { shell: session.shell(Nav::Keys), name: key.name, used })
 }
 
@@ -146,7 +151,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         }
     };
     match agent_keys::create(&state.core, session.actor(), &fields.name, days, Some(&once)).await {
-        Ok(Outcome::Done(created)) => show_once(&state, &session, created).await,
+        Ok(Outcome::Done(created)) => show_once(&state, &session, created, None).await,
         Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
         Err(error) => {
             if error.code == Code::IdempotencyMismatch {
@@ -175,7 +180,8 @@ async fn show_form(state: &State, session: &Session, fields: Fields, mut refused
     page(refused.status, &shown)
 }
 
-async fn show_once(state: &State, session: &Session, created: Created) -> Answer {
+/// Shows a new secret, this once.
+pub async fn show_once(state: &State, session: &Session, created: Created, rotated: Option<Option<Moment>>) -> Answer {
     let Created { key, secret } = created;
     let shown = ShowOncePage {
         shell: session.shell(Nav::Keys),
@@ -183,6 +189,7 @@ async fn show_once(state: &State, session: &Session, created: Created) -> Answer
         name: key.name,
         secret: secret.to_string(),
         expires: Moment::new(key.expires_at, state.core.clock.now_ms()),
+        rotated,
         base_url: state.web.base().to_owned(),
         // A secret that was made must be seen: the page can do without the name of a model.
         model: first_model(state).await.unwrap_or_default(),
@@ -196,7 +203,11 @@ async fn first_model(state: &State) -> Result<Option<String>, Failure> {
     Ok(models::list(&state.core, &first).await?.items.into_iter().next().map(|view| view.model.name))
 }
 
-async fn already_shown(state: &State, session: &Session, id: &str) -> Result<Response, Failure> {
+/// Says that a secret was shown already.
+///
+/// # Errors
+/// A key that is gone; a storage failure.
+pub async fn already_shown(state: &State, session: &Session, id: &str) -> Result<Response, Failure> {
     let key = agent_keys::get(&state.core, id).await?;
     let shell = session.shell(Nav::Keys);
     page(StatusCode::OK, &AlreadyShownPage { shell, id: key.id, name: key.name, mask: key.masked_secret })

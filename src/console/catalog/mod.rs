@@ -1,5 +1,7 @@
 //! Providers & models: the list, and deleting.
 
+mod keys;
+mod limits;
 pub mod model;
 pub mod provider;
 
@@ -11,6 +13,7 @@ use axum::{
 };
 use llm::Kind;
 use serde::Deserialize;
+use store::{Standing, models::Model};
 
 use super::{
     Answer, State,
@@ -19,13 +22,17 @@ use super::{
     forms::{self, Form, Id, Refused},
     list::{ListParams, Pager, Params, href},
     page,
-    parts::{KeyRef, Rights, Things},
+    parts::{KeyRef, LinkedKey, Rights, Things},
     session::Session,
     shell::{Flash, Nav, Shell},
     steps,
 };
 use crate::{
-    domain::{links::KeyShare, models, provider_cards, providers},
+    domain::{
+        models,
+        provider_cards::{self, WeighedKey},
+        providers,
+    },
     error::{Code, Error},
 };
 
@@ -43,6 +50,8 @@ pub struct ProvidersPage {
     pub search: String,
     /// One page of providers, each with anchor `#PROVIDER_ID`.
     pub providers: Vec<ProviderCard>,
+    /// Damaged models that stand under no provider.
+    pub strays: Vec<ModelRow>,
     /// Beneath them; counts providers.
     pub pager: Pager,
     /// As in [`GeneralKeysPage::list_query`].
@@ -66,8 +75,10 @@ pub struct ProviderCard {
     pub kind: String,
     /// Its base URL.
     pub base_url: String,
-    /// The linked general key.
-    pub key: Option<KeyRef>,
+    /// The linked general keys, the heaviest first.
+    pub keys: Vec<LinkedKey>,
+    /// It fails its integrity check, and is used for nothing.
+    pub is_damaged: bool,
     /// A kind that may be called without a key (`ollama`, `vllm`, `openai-compatible`).
     pub key_optional: bool,
     /// Its models, or the first of them.
@@ -79,23 +90,24 @@ pub struct ProviderCard {
 }
 
 impl ProviderCard {
-    fn new(card: provider_cards::ProviderCard) -> ProviderCard {
-        let provider_cards::ProviderCard { provider, key, models, models_total } = card;
+    fn new(card: provider_cards::ProviderCard, now: i64) -> ProviderCard {
+        let provider_cards::ProviderCard { provider, keys, models, models_total } = card;
+        let Standing { row: provider, is_damaged } = provider;
         let kind = Kind::parse(&provider.kind);
         let all = href(LIST, &[("provider_id", &provider.id)]);
         ProviderCard {
             kind: kind.map_or_else(|| provider.kind.clone(), |kind| kind.label().to_owned()),
             key_optional: kind.is_some_and(|kind| !kind.needs_key()),
-            key: key.as_ref().map(KeyRef::from),
+            keys: linked(keys, now),
+            is_damaged,
             more_href: (models_total > models.len()).then_some(all),
             models_total: models_total as u64,
             models: models
                 .into_iter()
-                .map(|(model, key)| ModelRow {
-                    id: model.id,
-                    name: model.name,
-                    upstream_model: model.upstream_model,
-                    key: key.as_ref().map(KeyRef::from),
+                .map(|(model, keys)| ModelRow {
+                    keys: linked(keys, now),
+                    is_damaged: model.is_damaged,
+                    ..ModelRow::from(model.row)
                 })
                 .collect(),
             id: provider.id,
@@ -114,8 +126,21 @@ pub struct ModelRow {
     pub name: String,
     /// The provider's name for it.
     pub upstream_model: String,
-    /// A key of its own; `None` = the provider's.
-    pub key: Option<KeyRef>,
+    /// Keys of its own, the heaviest first; none = the provider's.
+    pub keys: Vec<LinkedKey>,
+    /// It fails its integrity check, and is used for nothing.
+    pub is_damaged: bool,
+}
+
+impl From<Model> for ModelRow {
+    fn from(model: Model) -> ModelRow {
+        let Model { id, name, upstream_model, .. } = model;
+        ModelRow { id, name, upstream_model, keys: Vec::new(), is_damaged: true }
+    }
+}
+
+fn linked(keys: Vec<WeighedKey>, now: i64) -> Vec<LinkedKey> {
+    keys.iter().map(|linked| LinkedKey { key: KeyRef::new(&linked.key, now), weight: linked.weight }).collect()
 }
 
 /// The pop-up for a provider. `POST /catalog/providers/{id}/delete`: `version`.
@@ -142,7 +167,7 @@ pub struct DeleteModel {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its provider's name.
+    /// Its provider's name; empty where there is none.
     pub provider_name: String,
     /// The version read.
     pub version: String,
@@ -243,25 +268,30 @@ fn refusal(session: &Session, error: Error) -> Result<(StatusCode, String), Fail
 }
 
 async fn provider_pop_up(state: &State, id: &str, params: &ListParams) -> Result<DeleteProvider, Failure> {
-    let provider = providers::get(&state.core, id).await?.provider;
+    let provider = providers::get_standing(&state.core, id).await?.row;
     let cards = provider_cards::only(&state.core, id).await?.items;
     Ok(DeleteProvider {
         id: provider.id,
         name: provider.name,
         version: provider.version.to_string(),
-        models: cards.into_iter().flat_map(|card| card.models).map(|(model, _)| model.name).collect(),
+        models: cards.into_iter().flat_map(|card| card.models).map(|(model, _)| model.row.name).collect(),
         cancel_href: format!("{LIST}{}", params.here()),
         error: None,
     })
 }
 
 async fn model_pop_up(state: &State, id: &str, params: &ListParams) -> Result<DeleteModel, Failure> {
-    let model = models::get(&state.core, id).await?.model;
-    let provider = providers::get(&state.core, &model.provider_id).await?.provider;
+    let model = models::get_standing(&state.core, id).await?.row;
+    let provider_name = match providers::get_standing(&state.core, &model.provider_id).await {
+        Ok(provider) => provider.row.name,
+        // A damaged model may name any.
+        Err(error) if error.code == Code::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
     Ok(DeleteModel {
         id: model.id,
         name: model.name,
-        provider_name: provider.name,
+        provider_name,
         version: model.version.to_string(),
         cancel_href: format!("{LIST}{}", params.here()),
         error: None,
@@ -281,10 +311,12 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
         PopUp::Provider(asked) => (Some(asked), None),
         PopUp::Model(asked) => (None, Some(asked)),
     };
+    let now = state.core.clock.now_ms();
     let shown = ProvidersPage {
         shell: session.shell(Nav::Providers).saying(&params.done).leading_to(steps::next(&steps)),
         search: params.search.clone(),
-        providers: found.items.into_iter().map(ProviderCard::new).collect(),
+        providers: found.items.into_iter().map(|card| ProviderCard::new(card, now)).collect(),
+        strays: provider_cards::strays(&state.core).await?.into_iter().map(ModelRow::from).collect(),
         pager,
         list_query: params.here(),
         rights: session.rights(Things::Catalog),
@@ -297,23 +329,4 @@ async fn show(state: &State, session: &Session, params: &ListParams, status: Sta
 /// Back to the list, which says what was done.
 fn done(what: Flash) -> axum::response::Response {
     Redirect::to(&format!("{LIST}?done={}", what.code())).into_response()
-}
-
-/// The heaviest of the linked keys, which a form picks; empty where there is none.
-fn first_key(keys: &[KeyShare]) -> &str {
-    keys.first().map_or("", |key| key.general_key_id.as_str())
-}
-
-/// What a form's choice makes of the linked keys: the first one is replaced, further ones stay, and none unlinks all.
-fn chosen_keys(mut linked: Vec<KeyShare>, chosen: Option<String>) -> Option<Vec<KeyShare>> {
-    let Some(chosen) = chosen else { return Some(Vec::new()) };
-    if first_key(&linked) == chosen {
-        return None;
-    }
-    linked.retain(|key| key.general_key_id != chosen);
-    match linked.first_mut() {
-        Some(first) => first.general_key_id = chosen,
-        None => linked.push(KeyShare::whole(chosen)),
-    }
-    Some(linked)
 }

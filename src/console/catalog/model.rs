@@ -4,22 +4,26 @@ use askama::Template;
 use axum::extract::State as AxumState;
 use serde::Deserialize;
 
-use super::{chosen_keys, done, first_key, provider::value_again};
+use super::{
+    done,
+    keys::{self, KeyRows, Typed},
+    provider::value_again,
+};
 use crate::{
     console::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
+        damaged::{self, Damaged},
         forms::{self, Form, Id, Refused},
         list::{ListParams, Params},
         page,
-        parts::{Choice, Field, KeyChoice, ValueAgain},
+        parts::{Choice, Field, ValueAgain},
         session::Session,
         shell::{Flash, Nav, Shell},
     },
     domain::{
         general_keys,
-        links::KeyShare,
         models::{self, Edit, NewModel},
         provider_cards,
     },
@@ -27,7 +31,8 @@ use crate::{
 };
 
 /// `GET /catalog/models/new?provider_id=` and `GET /catalog/models/{id}/edit`; saved by `POST` to the same URL: `name`, `provider_id`,
-/// `upstream_model` ('' = the name), `general_key_id` ('' = the provider's), `general_key_value` where `value_again` is set,
+/// `upstream_model` ('' = the name), `general_key_id` ('' = the provider's), `weight`, further keys as `general_key_id_2`,
+/// `weight_2` and so on, `general_key_value` where `value_again` is set,
 /// and `nonce` (New) or `version` (Edit).
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "model_form.html")]
@@ -49,7 +54,7 @@ pub struct ModelFormPage {
     /// The provider's name for it.
     pub upstream_model: Field,
     /// General keys to choose from.
-    pub keys: Vec<KeyChoice>,
+    pub keys: KeyRows,
     /// Why the key was refused.
     pub key_error: Option<String>,
     /// Set after `origin_not_bound`.
@@ -69,10 +74,12 @@ pub struct Fields {
     name: String,
     provider_id: String,
     upstream_model: String,
-    general_key_id: String,
     general_key_value: String,
     nonce: String,
     version: String,
+    /// Keys.
+    #[serde(flatten)]
+    more: Typed,
 }
 
 /// `GET /catalog/models/new?provider_id=`
@@ -89,11 +96,15 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
     if fields.provider_id.is_empty() {
         return show(&state, &session, None, fields, Refused::field("provider_id", "must be chosen")).await;
     }
+    let linked = match keys::chosen(&fields.more) {
+        Ok(chosen) => chosen,
+        Err(refused) => return show(&state, &session, None, fields, refused).await,
+    };
     let new = NewModel {
         name: fields.name.clone(),
         provider_id: fields.provider_id.clone(),
         upstream_model: forms::typed(&fields.upstream_model),
-        keys: KeyShare::only(forms::typed(&fields.general_key_id)),
+        keys: linked,
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::create(&state.core, session.actor(), new, Some(&once)).await {
@@ -109,14 +120,18 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
 
 /// `GET /catalog/models/{id}/edit`
 pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    let standing = models::get_standing(&state.core, &id).await?;
+    if standing.is_damaged {
+        return damaged::show(&session, Damaged::Model, &id, &standing.row.name, "");
+    }
     let view = models::get(&state.core, &id).await?;
     let model = view.model;
     let fields = Fields {
         name: model.name,
         provider_id: model.provider_id,
         upstream_model: model.upstream_model,
-        general_key_id: first_key(&view.keys).to_owned(),
         version: model.version.to_string(),
+        more: keys::typed(&view.keys),
         ..Fields::default()
     };
     show(&state, &session, Some(&id), fields, Refused::nothing()).await
@@ -126,11 +141,16 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
 pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
     let fields = form.fields;
     let version = forms::version(&fields.version)?;
+    let linked = models::get(&state.core, &id).await?.keys;
+    let keys = match keys::changed(&fields.more, &linked) {
+        Ok(keys) => keys,
+        Err(refused) => return show(&state, &session, Some(&id), fields, refused).await,
+    };
     let edit = Edit {
         name: Some(fields.name.clone()),
         provider_id: Some(fields.provider_id.clone()),
         upstream_model: Some(forms::typed(&fields.upstream_model)),
-        keys: chosen_keys(models::get(&state.core, &id).await?.keys, forms::typed(&fields.general_key_id)),
+        keys,
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -165,8 +185,8 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
             .collect(),
         provider_error: refused.take("provider_id"),
         upstream_model: Field::new(fields.upstream_model, refused.take("upstream_model")),
-        value_again: value_again(&mut refused, &keys, &fields.general_key_id, &where_to),
-        keys: KeyChoice::of(&keys, &fields.general_key_id),
+        value_again: value_again(&mut refused, &keys, keys::first(&fields.more), &where_to),
+        keys: KeyRows::new(&fields.more, &keys, &mut refused, state.core.clock.now_ms()),
         key_error: refused.take("general_key_id"),
         version: fields.version,
         nonce: fields.nonce,
@@ -179,7 +199,9 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
     let view = models::get(&state.core, id).await?;
     let keys = general_keys::all(&state.core).await?;
     let providers = provider_cards::choices(&state.core).await?;
-    let key_name = |id: &str| keys.iter().find(|key| key.id == id).map_or("", |key| key.name.as_str());
+    let more = fields.more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let more = more.filter(|(name, _)| keys::is_ours(name));
+    let saved_keys = keys::words(&keys::typed(&view.keys), &keys);
     let provider_name =
         |id: &str| providers.iter().find(|(row, _)| row.id == id).map_or("", |(row, _)| row.name.as_str());
     let model = &view.model;
@@ -195,14 +217,16 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &model.name, &fields.name),
             ConflictField::new("Provider", provider_name(&model.provider_id), provider_name(&fields.provider_id)),
             ConflictField::new("Upstream model", &model.upstream_model, &fields.upstream_model),
-            ConflictField::new("General key", key_name(first_key(&view.keys)), key_name(&fields.general_key_id)),
+            ConflictField::new("General keys", &saved_keys, &keys::words(&fields.more, &keys)),
         ],
-        typed: vec![
-            ("name", &fields.name),
-            ("provider_id", &fields.provider_id),
-            ("upstream_model", &fields.upstream_model),
-            ("general_key_id", &fields.general_key_id),
-        ],
+        typed: [
+            ("name", fields.name.as_str()),
+            ("provider_id", fields.provider_id.as_str()),
+            ("upstream_model", fields.upstream_model.as_str()),
+        ]
+        .into_iter()
+        .chain(more)
+        .collect(),
     };
     conflict::show(state, session, conflict).await
 }

@@ -6,28 +6,35 @@ use llm::Kind;
 use serde::Deserialize;
 use store::general_keys::GeneralKey;
 
-use super::{chosen_keys, done, first_key};
+use super::{
+    done,
+    keys::{self, KeyRows, Typed},
+    limits::{self, LimitFields},
+};
 use crate::{
     console::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
+        damaged::{self, Damaged},
         forms::{self, Form, Id, Refused},
         page,
-        parts::{Field, KeyChoice, ValueAgain},
+        parts::{Field, ValueAgain},
         session::Session,
         shell::{Flash, Nav, Shell},
     },
     domain::{
         general_keys,
         links::KeyShare,
-        providers::{self, Edit, NewProvider},
+        provider_limits::ProviderLimits,
+        providers::{self, Edit, LimitsChange, NewProvider},
     },
     error::Code,
 };
 
 /// `GET /catalog/providers/new` and `GET /catalog/providers/{id}/edit`; saved by `POST` to the same URL: `name`, `kind`, `base_url`,
-/// `general_key_id` ('' = none), `general_key_value` where `value_again` is set, and `nonce` (New) or `version` (Edit).
+/// `general_key_id` ('' = none), `weight`, further keys as `general_key_id_2`, `weight_2` and so on, the limits
+/// (`calls_in_flight`, `connect_seconds`, `head_seconds`, `idle_seconds`, `total_seconds`), `general_key_value` where `value_again` is set, and `nonce` (New) or `version` (Edit).
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "provider_form.html")]
 pub struct ProviderFormPage {
@@ -48,9 +55,11 @@ pub struct ProviderFormPage {
     /// Base URL
     pub base_url: Field,
     /// General keys to choose from.
-    pub keys: Vec<KeyChoice>,
+    pub keys: KeyRows,
     /// Why the key was refused.
     pub key_error: Option<String>,
+    /// What it gets at once, and how long it may take.
+    pub limits: LimitFields,
     /// Set after `origin_not_bound`.
     pub value_again: Option<ValueAgain>,
     /// Edit: the version read.
@@ -81,10 +90,12 @@ pub struct Fields {
     name: String,
     kind: String,
     base_url: String,
-    general_key_id: String,
     general_key_value: String,
     nonce: String,
     version: String,
+    /// Keys and limits.
+    #[serde(flatten)]
+    more: Typed,
 }
 
 /// `GET /catalog/providers/new`
@@ -98,13 +109,17 @@ pub async fn new(AxumState(state): AxumState<State>, session: Session) -> Answer
 pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
     let once = form.once(&state, &session, &form.fields.nonce)?;
     let mut fields = form.fields;
+    let (linked, limits) = match chosen(&fields.more) {
+        Ok(chosen) => chosen,
+        Err(refused) => return show(&state, &session, None, fields, refused).await,
+    };
     let new = NewProvider {
         name: fields.name.clone(),
         kind: fields.kind.clone(),
         base_url: forms::typed(&fields.base_url),
-        keys: KeyShare::only(forms::typed(&fields.general_key_id)),
+        keys: linked,
+        limits: limits.unwrap_or_default(),
         general_key_value: forms::typed(&fields.general_key_value),
-        ..NewProvider::default()
     };
     match providers::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(_) => Ok(done(Flash::ProviderCreated)),
@@ -119,14 +134,20 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
 
 /// `GET /catalog/providers/{id}/edit`
 pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): Id) -> Answer {
+    let standing = providers::get_standing(&state.core, &id).await?;
+    if standing.is_damaged {
+        return damaged::show(&session, Damaged::Provider, &id, &standing.row.name, "");
+    }
     let view = providers::get(&state.core, &id).await?;
     let provider = view.provider;
+    let mut more = keys::typed(&view.keys);
+    limits::add_typed(&mut more, ProviderLimits::of_column(&provider.limits));
     let fields = Fields {
         name: provider.name,
         kind: provider.kind,
         base_url: provider.base_url,
-        general_key_id: first_key(&view.keys).to_owned(),
         version: provider.version.to_string(),
+        more,
         ..Fields::default()
     };
     show(&state, &session, Some(&id), fields, Refused::nothing()).await
@@ -136,12 +157,18 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
 pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
     let fields = form.fields;
     let version = forms::version(&fields.version)?;
+    let linked = providers::get(&state.core, &id).await?.keys;
+    let (keys, limits) =
+        match keys::changed(&fields.more, &linked).and_then(|keys| Ok((keys, limits::chosen(&fields.more)?))) {
+            Ok(chosen) => chosen,
+            Err(refused) => return show(&state, &session, Some(&id), fields, refused).await,
+        };
     let edit = Edit {
         name: Some(fields.name.clone()),
         kind: Some(fields.kind.clone()),
         base_url: Some(forms::typed(&fields.base_url)),
-        keys: chosen_keys(providers::get(&state.core, &id).await?.keys, forms::typed(&fields.general_key_id)),
-        limits: None,
+        keys,
+        limits: limits.map(|limits| -> LimitsChange { Box::new(move |_| limits) }),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match providers::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -149,6 +176,11 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
         Err(error) => show(&state, &session, Some(&id), fields, Refused::by(&session, error)?).await,
     }
+}
+
+/// The keys and the limits of a form.
+fn chosen(typed: &Typed) -> Result<(Vec<KeyShare>, Option<ProviderLimits>), Refused> {
+    Ok((keys::chosen(typed)?, limits::chosen(typed)?))
 }
 
 async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields, mut refused: Refused) -> Answer {
@@ -165,9 +197,10 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
         name: Field::new(fields.name, refused.take("name")),
         kinds: kinds(&fields.kind),
         kind_error: refused.take("kind"),
-        value_again: value_again(&mut refused, &keys, &fields.general_key_id, &fields.base_url),
+        value_again: value_again(&mut refused, &keys, keys::first(&fields.more), &fields.base_url),
         base_url: Field::new(fields.base_url, refused.take("base_url")),
-        keys: KeyChoice::of(&keys, &fields.general_key_id),
+        keys: KeyRows::new(&fields.more, &keys, &mut refused, state.core.clock.now_ms()),
+        limits: LimitFields::new(state, &fields.more, &mut refused),
         key_error: refused.take("general_key_id"),
         version: fields.version,
         nonce: fields.nonce,
@@ -205,9 +238,13 @@ fn kinds(chosen: &str) -> Vec<KindChoice> {
 async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
     let view = providers::get(&state.core, id).await?;
     let keys = general_keys::all(&state.core).await?;
-    let name_of = |id: &str| keys.iter().find(|key| key.id == id).map_or("", |key| key.name.as_str());
     let label_of = |kind: &str| Kind::parse(kind).map_or("", Kind::label);
     let provider = &view.provider;
+    let saved_limits = limits::words(ProviderLimits::of_column(&provider.limits));
+    let typed_limits = limits::chosen(&fields.more).ok().flatten().map(limits::words).unwrap_or_default();
+    let saved_keys = keys::words(&keys::typed(&view.keys), &keys);
+    let more = fields.more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let more = more.filter(|(name, _)| keys::is_ours(name) || limits::is_ours(name));
     let conflict = Conflict {
         kind: "provider",
         id,
@@ -220,14 +257,13 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &provider.name, &fields.name),
             ConflictField::new("Kind", label_of(&provider.kind), label_of(&fields.kind)),
             ConflictField::new("Base URL", &provider.base_url, &fields.base_url),
-            ConflictField::new("General key", name_of(first_key(&view.keys)), name_of(&fields.general_key_id)),
+            ConflictField::new("General keys", &saved_keys, &keys::words(&fields.more, &keys)),
+            ConflictField::new("Limits", &saved_limits, &typed_limits),
         ],
-        typed: vec![
-            ("name", &fields.name),
-            ("kind", &fields.kind),
-            ("base_url", &fields.base_url),
-            ("general_key_id", &fields.general_key_id),
-        ],
+        typed: [("name", fields.name.as_str()), ("kind", fields.kind.as_str()), ("base_url", fields.base_url.as_str())]
+            .into_iter()
+            .chain(more)
+            .collect(),
     };
     conflict::show(state, session, conflict).await
 }

@@ -13,7 +13,7 @@ use crate::{
         Answer, State,
         assets::ASSET_VERSION,
         conflict::{self, Conflict, ConflictField},
-        damaged,
+        damaged::{self, Damaged},
         failure::Failure,
         forms::{self, Form, Id, Refused},
         page,
@@ -183,7 +183,7 @@ async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fi
     let standing = general_keys::get_standing(&state.core, id).await?;
     let row = GeneralKeyRow::new(&standing, state.core.clock.now_ms());
     if standing.is_damaged {
-        return damaged::show(session, super::LIST, &row.id, &row.name, &row.mask);
+        return damaged::show(session, Damaged::GeneralKey, &row.id, &row.name, &row.mask);
     }
     let view = standing.row;
     let (fields, mut refused) = typed.unwrap_or_else(|| {
@@ -205,7 +205,7 @@ async fn show_edit(state: &State, session: &Session, id: &str, typed: Option<(Fi
     page(refused.status, &shown)
 }
 
-/// The providers that a key may be linked to, each with the key it would be linked to no longer.
+/// The providers that a key may be linked to, each with the keys it would be linked to no longer.
 async fn provider_choices(
     state: &State,
     session: &Session,
@@ -217,10 +217,13 @@ async fn provider_choices(
         return Ok(choices);
     }
     for (provider, linked) in provider_cards::choices(&state.core).await? {
-        let label = match linked {
-            Some(linked) if Some(linked.id.as_str()) == key => continue,
-            Some(linked) => format!("{} (instead of {})", provider.name, linked.name),
-            None => provider.name,
+        if linked.iter().any(|linked| Some(linked.id.as_str()) == key) {
+            continue;
+        }
+        let names: Vec<_> = linked.iter().map(|linked| linked.name.as_str()).collect();
+        let label = match names.is_empty() {
+            true => provider.name,
+            false => format!("{} (instead of {})", provider.name, names.join(", ")),
         };
         choices.push(Choice { selected: provider.id == selected, value: provider.id, label });
     }

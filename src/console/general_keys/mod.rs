@@ -19,19 +19,22 @@ use super::{
     list::{ListParams, Order, Pager, Params, Sort},
     moment::Moment,
     page,
-    parts::{Field, KeyChoice, LinkKind, LinkRef, Rights, Things},
+    parts::{Field, KeyChoice, KeyHealth, LinkKind, LinkRef, Rights, Things},
     session::Session,
     shell::{Flash, Nav, Shell},
     steps::{self, Step},
 };
 use crate::{
-    domain::general_keys::{self, GeneralKeyView},
+    domain::{
+        general_keys::{self, GeneralKeyView},
+        key_health::Health,
+    },
     error::Code,
 };
 
 const LIST: &str = "/keys/general";
 
-/// `GET /keys/general?search=&sort=&cursor=`, and with the pop-up open `GET /keys/general/{id}/delete?…`.
+/// `GET /keys/general?search=&status=&sort=&cursor=` (`status` is a key's health), and with the pop-up open `GET /keys/general/{id}/delete?…`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "general_keys.html")]
 pub struct GeneralKeysPage {
@@ -41,6 +44,8 @@ pub struct GeneralKeysPage {
     pub steps: Vec<Step>,
     /// What is searched for; may be empty.
     pub search: String,
+    /// The health that is asked for; `None` = any.
+    pub health: Option<Health>,
     /// The value of `sort=` now, kept by the search form; may be empty.
     pub sort: String,
     /// The headers that sort.
@@ -79,6 +84,8 @@ pub struct GeneralKeyRow {
     pub mask: String,
     /// Linked to
     pub links: Vec<LinkRef>,
+    /// Health
+    pub health: KeyHealth,
     /// Last Used
     pub last_used: Option<Moment>,
     /// Updated
@@ -95,6 +102,7 @@ impl GeneralKeyRow {
             id: key.id.clone(),
             name: key.name.clone(),
             mask: key.masked_value.clone(),
+            health: KeyHealth::new(key, now),
             links: linked_to.iter().cloned().map(LinkRef::from).collect(),
             last_used: Moment::of_column(key.last_used_at, now),
             updated: Moment::new(key.updated_at, now),
@@ -203,12 +211,13 @@ async fn pop_up(
     typed: &DeleteFields,
 ) -> Result<DeleteGeneralKey, Failure> {
     let view = general_keys::get_standing(&state.core, id).await?;
-    let row = GeneralKeyRow::new(&view, state.core.clock.now_ms());
+    let now = state.core.clock.now_ms();
+    let row = GeneralKeyRow::new(&view, now);
     let mut replacements = Vec::new();
     if !row.links.is_empty() && !row.is_damaged {
         let mut others = general_keys::all(&state.core).await?;
         others.retain(|other| other.id != id);
-        replacements = KeyChoice::of(&others, &typed.replacement_id);
+        replacements = KeyChoice::of(&others, &typed.replacement_id, now);
     }
     Ok(DeleteGeneralKey {
         confirm: (!row.links.is_empty()).then(|| Field::new(typed.confirm_name.as_str(), None)),
@@ -231,7 +240,8 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteGeneralKey>,
 ) -> Answer {
-    let found = general_keys::list_standing(&state.core, &params.query()).await?;
+    let health = Health::parse(&params.status);
+    let found = general_keys::list_standing(&state.core, &params.query(), health).await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }
@@ -249,6 +259,7 @@ async fn show(
         pager: params.pager(LIST, &found),
         list_query: params.here(),
         search: params.search.clone(),
+        health,
         sort: params.sort.clone(),
         rights: session.rights(Things::GeneralKeys),
         delete,

@@ -5,3 +5,4 @@ mod delete;
 mod disable;
 mod edit;
 mod list;
+mod rotate;

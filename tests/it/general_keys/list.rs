@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Api, FakeProvider, TestServer};
+use crate::harness::{Api, FakeProvider, Reply, TestServer, World, until};
 
 async fn names(api: &Api, query: &str) -> Vec<String> {
     let page = api.get(&format!("/general-keys{query}")).await.expect(200).json();
@@ -92,4 +92,30 @@ async fn shows_what_each_key_is_linked_to() {
     assert_eq!(link["kind"], "provider");
     assert_eq!(link["id"], world.provider["id"]);
     assert_eq!(link["name"], "fake");
+}
+
+#[tokio::test]
+async fn lists_those_that_a_provider_refused_those_it_accepted_and_those_nobody_was_asked_about() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let api = keyward.api();
+    api.general_key("UNASKED", "sk-test-value-nobody-was-asked").await;
+    world.agent.chat(World::MODEL).await.expect(200);
+    until("the acceptance", async || names(&api, "?status=ok").await == ["MY_API"]).await;
+    assert_eq!(names(&api, "?status=unknown").await, ["UNASKED"]);
+    assert_eq!(names(&api, "?status=refused").await, [""; 0]);
+    provider.next(Reply::error(401, "no longer"));
+    world.agent.chat(World::MODEL).await.expect(502);
+    until("the refusal", async || names(&api, "?status=refused&sort=-name&search=api").await == ["MY_API"]).await;
+    assert_eq!(names(&api, "?status=ok").await, [""; 0]);
+    assert_eq!(api.get("/general-keys?status=refused").await.json()["total"], 1);
+    api.get("/general-keys?status=bad").await.problem(422).at("?status");
+
+    let owner = keyward.sign_in("owner@example.com", "a password for tests only").await.expect(303);
+    let console = keyward.signed_in(&owner);
+    let shown = console.page("/keys/general?status=refused").await.expect(200).text();
+    assert!(shown.contains("MY_API") && shown.contains("Refused") && !shown.contains("UNASKED"), "{shown}");
+    let shown = console.page("/keys/general").await.expect(200).text();
+    assert!(shown.contains("Not asked yet"), "{shown}");
 }

@@ -95,6 +95,40 @@ async fn an_older_database_is_refused_until_it_is_accepted_and_what_was_revoked_
 }
 
 #[tokio::test]
+async fn a_key_rotated_since_is_disabled_in_an_older_database() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let (rotated, retired) = (keyward.api().agent_key("rotated").await, keyward.api().agent_key("retired").await);
+    let path = |key: &serde_json::Value| format!("/agent-keys/{}", key["id"].as_str().unwrap());
+    let home = keyward.stop().await;
+    let copy = copy_of(&home);
+    let keyward = home.serve().start().await;
+    let api = keyward.api();
+    api.act(&format!("{}/rotate", path(&rotated))).await.expect(201);
+    api.act(&format!("{}/rotate", path(&retired))).await.expect(201);
+    api.act(&format!("{}/retire", path(&retired))).await.expect(200);
+    // Switched off and on again afterwards, which says nothing of its secrets.
+    api.act(&format!("{}/disable", path(&retired))).await.expect(200);
+    api.act(&format!("{}/enable", path(&retired))).await.expect(200);
+    let home = keyward.stop().await;
+
+    put_back(&home, &copy);
+    let done = home.run(&["restore", "accept"], "").await;
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let said = stdout(&done);
+    for what in ["agent_key.rotate rotated", "agent_key.retire retired", "enable it, and rotate it with no overlap"] {
+        assert!(said.contains(what), "not a word of {what}: {said}");
+    }
+    let keyward = home.serve().start().await;
+    for key in [&rotated, &retired] {
+        let agent = keyward.agent(key["secret"].as_str().unwrap());
+        agent.chat(World::MODEL).await.refused(401, "disabled_api_key");
+    }
+    keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
+}
+
+#[tokio::test]
 async fn where_the_journal_cannot_be_relied_on_agent_keys_wait_for_a_confirmation() {
     let keyward = TestServer::start().await;
     let provider = FakeProvider::start().await;

@@ -388,3 +388,52 @@ async fn a_damaged_key_is_told_as_such_listed_nowhere_and_can_be_deleted() {
         api.get(&path).await.expect(404);
     }
 }
+
+#[tokio::test]
+async fn a_damaged_provider_or_model_is_told_as_such_and_can_be_deleted() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let api = keyward.api();
+    let stray = api.model("stray", &world.provider).await;
+    let kept = api.model("kept", &world.provider).await;
+    let owner = keyward.sign_in("owner@example.com", "a password for tests only").await.expect(303);
+    let console = keyward.signed_in(&owner);
+    let path = |kind: &str, row: &Value| format!("/{kind}/{}", text(row, "id"));
+    let row = |row: &Value| format!("id = '{}'", text(row, "id"));
+
+    let mut database = keyward.database().await;
+    database.set("models", "upstream_model", &row(&world.model), &Cell::Text("dearer".into())).await;
+    database.set("models", "provider_id", &row(&stray), &Cell::Text("pr_gone".into())).await;
+    until("the change to be noticed", async || world.agent.chat(MODEL).await.status == 503).await;
+    for (model, shown) in [(&world.model, "Damaged"), (&stray, "names a provider that is not there")] {
+        api.get(&path("models", model)).await.problem_called(503, "integrity_check_failed");
+        let catalog = console.page("/catalog").await.expect(200).text();
+        assert!(catalog.contains(shown), "not a word of {shown}: {catalog}");
+        let page = console.page(&format!("/catalog{}/edit", path("models", model))).await.expect(200).text();
+        assert!(page.contains("The integrity check failed."), "{page}");
+        let delete = format!("/catalog{}/delete", path("models", model));
+        console.page(&delete).await.expect(200);
+        console.form(&delete, &[("version", "1")]).await.expect(303);
+        api.get(&path("models", model)).await.problem(404);
+        assert!(!console.page("/catalog").await.expect(200).text().contains(shown));
+    }
+    world.agent.chat(MODEL).await.refused(404, "model_not_found");
+    world.agent.chat("kept").await.expect(200);
+
+    database.set("providers", "base_url", &row(&world.provider), &Cell::Text("http://127.0.0.1:9/v1".into())).await;
+    until("the change to be noticed", async || world.agent.chat("kept").await.status == 503).await;
+    api.get(&world.provider_path()).await.problem_called(503, "integrity_check_failed");
+    let page = console.page(&format!("/catalog{}/edit", world.provider_path())).await.expect(200).text();
+    assert!(page.contains("The integrity check failed."), "{page}");
+    let refused = api.delete(&world.provider_path()).await.problem_called(409, "has_models");
+    assert!(refused.text().contains("kept"), "{refused}");
+    api.delete(&format!("{}?force=true", world.provider_path())).await.expect(204);
+    api.get(&world.provider_path()).await.problem(404);
+    api.get(&path("models", &kept)).await.problem(404);
+    world.agent.chat("kept").await.refused(404, "model_not_found");
+    assert_eq!(api.read("/general-keys", &world.general_key["id"]).await["linked_to"], json!([]));
+    drop(database);
+    let home = keyward.stop().await;
+    assert_eq!(home.run(&["audit", "verify"], "").await.status.code(), Some(0));
+}

@@ -1,4 +1,5 @@
-//! `/auth/verify`
+//! `/auth/verify` and `/oauth2/introspect`
 
 mod basic;
+mod introspect;
 mod nginx;

@@ -64,6 +64,7 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
                 created_by_id: member_id.to_owned(),
                 created_by_name: String::from("bench"),
                 limits: String::from("{}"),
+                secrets: format!("as_{number:026}*0"),
                 created_at: now - i64::try_from(number).map_err(text)?,
                 expires_at: now + DAY_MS * (20 + i64::try_from(number % 70).map_err(text)?),
                 disabled_at: 0,
@@ -78,8 +79,10 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
                 digest: digest.value,
                 created_at: now,
                 ends_at: 0,
+                masked_secret: secret.mask(),
                 version: 1,
                 mac: String::new(),
+                last_used_at: 0,
             };
             agent_keys::insert(&mut tx, &key, &row).await.map_err(text)?;
             if number % every == 0 {

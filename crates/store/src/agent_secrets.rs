@@ -1,0 +1,88 @@
+//! The secrets of an agent key: the one that is handed out, and those that a rotation let live on.
+
+use crate::{
+    Handle, StoreError, Write,
+    agent_keys::AgentSecretRow,
+    authentic::{Standing, stamp, standing},
+    db::{execute, query},
+};
+
+/// The secrets of one key as they stand, the oldest first.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn of_key(db: &mut impl Handle, agent_key_id: &str) -> Result<Vec<Standing<AgentSecretRow>>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        AgentSecretRow,
+        "SELECT id, agent_key_id, pepper_id, digest, created_at, ends_at, masked_secret, version, mac, last_used_at \
+         FROM agent_secrets WHERE agent_key_id = $1 ORDER BY created_at, id",
+        agent_key_id
+    )?;
+    Ok(standing(db.keyring(), rows))
+}
+
+/// Writes a new secret's digest.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn insert(tx: &mut Write, secret: &AgentSecretRow) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), secret);
+    execute!(
+        tx,
+        "INSERT INTO agent_secrets (id, agent_key_id, pepper_id, digest, created_at, ends_at, masked_secret, version, \
+         mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        secret.id.as_str(),
+        secret.agent_key_id.as_str(),
+        secret.pepper_id.as_str(),
+        secret.digest.as_str(),
+        secret.created_at,
+        secret.ends_at,
+        secret.masked_secret.as_str(),
+        secret.version,
+        mac,
+    )?;
+    Ok(())
+}
+
+/// Writes when a secret ends; `secret.version` is the version after the change.
+///
+/// # Errors
+/// [`StoreError::Stale`] where somebody else was first.
+pub async fn set_end(tx: &mut Write, secret: &AgentSecretRow) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), secret);
+    let touched = execute!(
+        tx,
+        "UPDATE agent_secrets SET ends_at = $1, masked_secret = $2, version = $3, mac = $4 \
+         WHERE id = $5 AND version = $6",
+        secret.ends_at,
+        secret.masked_secret.as_str(),
+        secret.version,
+        mac,
+        secret.id.as_str(),
+        secret.version - 1,
+    )?;
+    match touched {
+        0 => Err(StoreError::Stale { table: "agent_secrets", id: secret.id.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a secret.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM agent_secrets WHERE id = $1", id)?;
+    Ok(())
+}
+
+/// Notes the last use of a secret; outside the row's MAC, since it grants nothing.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn note_use(tx: &mut Write, id: &str, at: i64) -> Result<(), StoreError> {
+    execute!(tx, "UPDATE agent_secrets SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1", at, id)?;
+    Ok(())
+}
