@@ -54,6 +54,11 @@ impl UseMark {
         !self.waiting.swap(true, Ordering::AcqRel)
     }
 
+    /// Lets a mark that could not be written down wait again; whether it was not waiting already.
+    pub fn wait_again(&self) -> bool {
+        !self.waiting.swap(true, Ordering::AcqRel)
+    }
+
     /// The time to write down, in milliseconds since 1970.
     pub fn take(&self) -> i64 {
         self.waiting.store(false, Ordering::Release);

@@ -126,6 +126,13 @@ impl Meter {
         }
     }
 
+    /// Keeps a use that could not be written down.
+    fn touch_again(&self, what: Used, mark: Arc<UseMark>) {
+        if mark.wait_again() {
+            self.used.lock().unwrap_or_else(PoisonError::into_inner).push((what, mark));
+        }
+    }
+
     /// Counts calls, in the shard of the core that answered them.
     pub fn count(&self, core: usize, now: i64, tally: Tally<'_>, counts: Counts) {
         let place = Place { hour: now - now.rem_euclid(HOUR_MS), tally };
@@ -160,8 +167,8 @@ impl Meter {
                 add_bounded(&mut shard.cells, &Place::of(cell), *counts);
             }
             drop(shard);
-            for (what, at, mark) in used {
-                self.touch(what, &mark, at);
+            for (what, _, mark) in used {
+                self.touch_again(what, mark);
             }
         }
         written
@@ -238,6 +245,18 @@ mod tests {
         assert_eq!(seen, [(0, "m", 2), (0, "n", 1), (HOUR_MS, "m", 1)]);
         drop(shard);
         assert_eq!(meter.calls(), 4);
+    }
+
+    #[test]
+    fn a_use_that_could_not_be_written_down_waits_again() {
+        let meter = Meter::new(1);
+        let mark = Arc::new(UseMark::new("ak".into()));
+        meter.touch(Used::AgentKey, &mark, 5);
+        let waiting = || std::mem::take(&mut *meter.used.lock().expect("the uses"));
+        assert_eq!(waiting().iter().map(|(_, mark)| mark.take()).collect::<Vec<_>>(), [5]);
+        meter.touch_again(Used::AgentKey, Arc::clone(&mark));
+        meter.touch_again(Used::AgentKey, Arc::clone(&mark));
+        assert_eq!(waiting().iter().map(|(_, mark)| mark.take()).collect::<Vec<_>>(), [5], "kept, and once");
     }
 
     #[test]
