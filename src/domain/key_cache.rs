@@ -61,7 +61,8 @@ impl UseMark {
 
     /// The time to write down, in milliseconds since 1970.
     pub fn take(&self) -> i64 {
-        self.waiting.store(false, Ordering::Release);
+        // Swapped, so that a use noted meanwhile is either read here or waits again.
+        self.waiting.swap(false, Ordering::AcqRel);
         self.at.load(Ordering::Relaxed)
     }
 }
