@@ -14,13 +14,17 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use store::Claim;
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
 
 use crate::{
     config::Config,
     control,
-    domain::{Core, CoreParts, first_run, installation, mark, mark_keeper, refusals, scrubber, sessions},
+    domain::{
+        Core, CoreParts, clock::Clock, first_run, ids, installation, mark, mark_keeper, refusals, replica::Replica,
+        scrubber, sessions,
+    },
     egress::{AddressPolicy, Egress, Patience, Pool},
     forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
@@ -50,8 +54,8 @@ pub struct App {
     cores: Vec<std::thread::JoinHandle<()>>,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
-    _lock: Option<File>,
-    _claim: Claim,
+    replica: Option<JoinHandle<()>>,
+    _lock: File,
 }
 
 impl App {
@@ -73,10 +77,13 @@ impl App {
             config.web.set_admin_bound(*bound);
         }
         let core = open_checked(&config, cores).await?;
-        let claim = claim(&core).await?;
         // Before the first reading, so that nothing written meanwhile is missed.
         let seen = core.store.db().foreign_writes().await.ok();
+        let mut replica = Replica::join(&core).await.map_err(|error| StartError(error.to_string()))?;
         core.reload().await.map_err(|error| StartError(error.to_string()))?;
+        if let Some(replica) = &mut replica {
+            replica.begin(&core).await.map_err(|error| StartError(error.to_string()))?;
+        }
 
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
@@ -119,10 +126,16 @@ impl App {
             tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
-        tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+        let replica = match replica {
+            Some(replica) => Some(tokio::spawn(replica.run(Arc::clone(&core), stop.clone()))),
+            None => {
+                tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+                None
+            }
+        };
         tokio::spawn(mark_keeper::keep(Arc::clone(&core), stop.clone()));
         tokio::spawn(scrubber::run(Arc::clone(&core), stop.clone()));
-        Ok(App { core, config, cores: threads, stop, stopping, _lock: lock, _claim: claim })
+        Ok(App { core, config, cores: threads, stop, stopping, replica, _lock: lock })
     }
 
     /// The link under which the first member is made, within an hour; `None` where there is one already.
@@ -143,6 +156,11 @@ impl App {
             tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count());
         if joined.await.unwrap_or(1) > 0 {
             tracing::error!("a core of the gateway had failed");
+        }
+        if let Some(replica) = self.replica
+            && replica.await.is_err()
+        {
+            tracing::error!("what renews the lease had failed");
         }
         if let Err(error) = self.core.meter.flush(&self.core).await {
             error.log("");
@@ -182,12 +200,12 @@ pub async fn close(core: &Core) {
 /// The right to be the only one that works on a PostgreSQL database.
 ///
 /// # Errors
-/// [`StartError`] where another process has it.
+/// [`StartError`] where a `serve` runs on it.
 pub async fn claim(core: &Core) -> Result<Claim, StartError> {
     let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
     claim.ok_or_else(|| {
         StartError(String::from(
-            "another keyward serve runs on this database; several on one database are not built yet, so stop it first",
+            "keyward serve runs on this database; stop every one of them first, so that nobody works on what is decided",
         ))
     })
 }
@@ -213,8 +231,16 @@ pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, Start
             total: None,
         },
     ));
-    let state_dir = config.storage.state_dir.clone();
-    let parts = CoreParts { store, egress, state_dir, agent_key_max_days: config.agent_key_max_days, cores };
+    let replica_id =
+        ids::mint("rp", Clock::default().now_ms(), &entropy).map_err(|error| StartError(error.to_string()))?;
+    let parts = CoreParts {
+        store,
+        egress,
+        state_dir: config.storage.state_dir.clone(),
+        replica_id,
+        agent_key_max_days: config.agent_key_max_days,
+        cores,
+    };
     Ok(Arc::new(Core::new(parts)))
 }
 
@@ -227,16 +253,14 @@ pub fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
     files.map(|files| Tls::open(&files.cert_file, &files.key_file)).transpose().map_err(StartError)
 }
 
-/// One `serve` for each data directory: two would answer from two different memories.
+/// One `serve` for each data directory: on SQLite two would answer from two different memories, and the rollback mark has
+/// one writer.
 ///
 /// # Errors
 /// [`StartError`] where another process has it.
-pub fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
-    if !config.storage.database_url.starts_with("sqlite:") {
-        return Ok(None);
-    }
+pub fn lock_data_dir(config: &Config) -> Result<File, StartError> {
     installation::make_data_dir(&config.storage.data_dir).map_err(|error| StartError(error.to_string()))?;
-    lock(&config.storage.data_dir).map(Some)
+    lock(&config.storage.data_dir)
 }
 
 fn lock(dir: &Path) -> Result<File, StartError> {
@@ -290,7 +314,8 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
     }
 }
 
-/// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), and heals an unread catalog.
+/// On SQLite: notices what other processes write (`keyward bootstrap`, a restored file, an intruder), and heals an unread
+/// catalog.
 async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -335,6 +335,7 @@ async fn change(
 /// # Errors
 /// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`]; [`Code::StorageUnavailable`].
 pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+    core.lease.check()?;
     let key = match core.keys.get(token.sha256()) {
         Some(key) => key,
         None => look_up(core, token).await?,
@@ -356,6 +357,28 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedK
     }
     core.meter.touch(Used::AgentKey, &key.used, now);
     Ok(key)
+}
+
+/// Ends the open streams of keys that were deleted or disabled without a word to this process.
+///
+/// # Errors
+/// A storage failure.
+pub async fn end_streams_of_revoked(core: &Core) -> Result<()> {
+    let open = core.keys.with_open_streams();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut db = core.store.read().await?;
+    for id in open {
+        let is_good = match store::agent_keys::get(&mut db, &id).await {
+            Err(store::StoreError::Tampered { .. }) => false,
+            found => found?.is_some_and(|key| key.disabled_at == 0),
+        };
+        if !is_good {
+            core.keys.forget(&id, true);
+        }
+    }
+    Ok(())
 }
 
 fn refused(code: Code, key: &CachedKey, detail: String) -> Error {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use store::{Db, Store};
+use store::{Db, Limits, Store, StoreError, relocate};
 use vault::{Entropy, Keyring, MasterKey};
 
 use super::{clock::Clock, ids, mark};
@@ -38,28 +38,43 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
         check_first_master_key(config)?;
     }
     let db = open_database(config).await?;
-    let found = store::installation::find(&db).await.map_err(storage)?;
-    let keyring = match found {
-        Some((installation, keys)) => {
-            let master = read_master_key(&config.master_key_file)?;
-            let is_next = !master.fits(&installation.id, &installation.check_value)
-                && master.fits(&installation.id, &installation.next_check_value);
-            let next = if is_next { store::installation::find_next(&db).await.map_err(storage)? } else { None };
-            let (check, keys) = match next {
-                Some((installation, keys)) => (installation.next_check_value, keys),
-                None => (installation.check_value, keys),
-            };
-            Keyring::open(&master, &installation.id, &keys, &check).map_err(|error| {
-                InstallationError::new(format!("{error} (read from {})", config.master_key_file.display()))
-            })?
-        }
+    let keyring = match open_keyring(config, &db).await? {
+        Some(keyring) => keyring,
         None => {
             refuse_beside_mark(config)?;
+            if relocate::is_under_way(&db).await.map_err(storage)? {
+                return Err(InstallationError::new(
+                    "an installation is being copied into this database; finish that first: keyward migrate-database",
+                ));
+            }
             let master = first_master_key(config, entropy)?;
-            create(&db, &master, entropy).await?
+            match create(&db, &master, entropy).await? {
+                Some(keyring) => keyring,
+                // Another process was first, on the same empty database.
+                None => open_keyring(config, &db).await?.ok_or_else(|| {
+                    InstallationError::new("another process made the installation and took it away again; start again")
+                })?,
+            }
         }
     };
     Ok(Store::new(db, Arc::new(keyring)))
+}
+
+/// The keys of the installation that is there.
+async fn open_keyring(config: &StorageConfig, db: &Db) -> Result<Option<Keyring>, InstallationError> {
+    let Some((installation, keys)) = store::installation::find(db).await.map_err(storage)? else { return Ok(None) };
+    let master = read_master_key(&config.master_key_file)?;
+    let is_next = !master.fits(&installation.id, &installation.check_value)
+        && master.fits(&installation.id, &installation.next_check_value);
+    let next = if is_next { store::installation::find_next(db).await.map_err(storage)? } else { None };
+    let (check, keys) = match next {
+        Some((installation, keys)) => (installation.next_check_value, keys),
+        None => (installation.check_value, keys),
+    };
+    let keyring = Keyring::open(&master, &installation.id, &keys, &check);
+    keyring
+        .map(Some)
+        .map_err(|error| InstallationError::new(format!("{error} (read from {})", config.master_key_file.display())))
 }
 
 /// Whether the next start would make this installation: there is no database, or nothing in it. Makes no database file
@@ -99,19 +114,43 @@ fn has_file(config: &StorageConfig) -> bool {
     }
 }
 
+/// Copies the installation to the database that `target` names; `told` hears of each table, its rows and its checksum.
+///
+/// # Errors
+/// [`InstallationError`]; begun again, it goes on where it was interrupted.
+pub async fn copy(from: &Db, target: &StorageConfig, told: impl Fn(&str, u64, &str)) -> Result<(), InstallationError> {
+    let to = open_database(target).await?;
+    let copied = relocate::copy(from, &to, |table| told(table.table, table.rows, &table.checksum)).await;
+    to.close().await;
+    copied.map_err(|error| match error {
+        StoreError::Unsupported(why) => InstallationError::new(why),
+        other => InstallationError::new(format!("{other}; begin again, and it goes on where it was interrupted")),
+    })
+}
+
 async fn open_database(config: &StorageConfig) -> Result<Db, InstallationError> {
-    Db::open(&config.database_url).await.map_err(|error| {
+    let limits = Limits {
+        max_connections: config.database.max_connections,
+        acquire_timeout: config.database.acquire_timeout,
+        statement_timeout: config.database.statement_timeout,
+        lock_timeout: config.database.lock_timeout,
+    };
+    Db::open(&config.database_url, limits).await.map_err(|error| {
         InstallationError::new(format!("cannot open the database {}: {error}", without_password(&config.database_url)))
     })
 }
 
-async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Keyring, InstallationError> {
+/// Makes an installation; `None` where another process was first.
+async fn create(db: &Db, master: &MasterKey, entropy: &Entropy) -> Result<Option<Keyring>, InstallationError> {
     let now = Clock::default().now_ms();
     let failed = |error: vault::VaultError| InstallationError::new(error.to_string());
     let id = ids::mint("in", now, entropy).map_err(failed)?;
     let (keyring, keys, check) = Keyring::create(master, &id, entropy).map_err(failed)?;
-    store::installation::create(db, &id, &check, &keys, now).await.map_err(storage)?;
-    Ok(keyring)
+    match store::installation::create(db, &id, &check, &keys, now).await {
+        Ok(()) => Ok(Some(keyring)),
+        Err(StoreError::Taken(_)) => Ok(None),
+        Err(error) => Err(storage(error)),
+    }
 }
 
 fn storage(error: store::StoreError) -> InstallationError {

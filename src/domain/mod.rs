@@ -24,6 +24,7 @@ pub mod key_cache;
 pub mod key_health;
 pub mod key_set;
 pub mod key_test;
+pub mod lease;
 pub mod links;
 pub mod management_tokens;
 pub mod mark;
@@ -40,6 +41,7 @@ pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
 pub mod refusals;
+pub mod replica;
 pub mod restore;
 pub mod revocations;
 pub mod roles;
@@ -57,8 +59,9 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, mark::Keeper, members::PasswordLane,
-    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    catalog::Catalog, clock::Clock, key_cache::KeyCache, key_health::HealthBook, lease::Lease, mark::Keeper,
+    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
+    sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -86,6 +89,10 @@ pub struct Core {
     pub look_ups: tokio::sync::Semaphore,
     /// Agent keys that were used lately.
     pub keys: KeyCache,
+    /// Until when they may be trusted.
+    pub lease: Lease,
+    /// This process's id among those that write to the database.
+    pub replica_id: String,
     /// Counts calls and tokens.
     pub meter: Meter,
     /// What providers answered last about general keys.
@@ -118,6 +125,8 @@ pub struct CoreParts {
     pub egress: Arc<Egress>,
     /// Where the rollback mark is kept.
     pub state_dir: PathBuf,
+    /// This process's id among those that write to the database.
+    pub replica_id: String,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
     /// How many cores meter calls.
@@ -137,6 +146,8 @@ impl Core {
             agent_key_max_days: parts.agent_key_max_days,
             look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
+            lease: Lease::default(),
+            replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
@@ -185,12 +196,17 @@ impl Core {
         }
     }
 
-    /// Takes over what another process wrote to the database.
+    /// Takes over what another process wrote to the database, without being told what: open streams of keys that are
+    /// good no longer end.
     ///
     /// # Errors
     /// As [`Core::reload`].
     pub async fn reload_everything(&self) -> Result<()> {
         self.keys.clear();
+        if let Err(error) = agent_keys::end_streams_of_revoked(self).await {
+            error.log("");
+            return Err(error);
+        }
         self.reload().await
     }
 }

@@ -2,8 +2,15 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/guides/nginx.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/guides/nginx.md",
+    "docs/guides/postgresql.md",
+];
 
 const ENDINGS: [&str; 12] =
     [".rs", ".md", ".toml", ".sql", ".py", ".txt", ".html", ".css", ".js", ".json", ".lua", ".conf"];

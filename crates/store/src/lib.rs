@@ -3,9 +3,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
+//! | [`db`] | the one place that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`], [`master_key`] | the installation's id, check value and wrapped keys; another master key |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
+//! | [`changes`], [`replicas`] | what other processes committed; who serves, and until when it may trust its memory |
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
 
@@ -13,6 +14,7 @@ pub mod agent_keys;
 pub mod audit;
 pub mod authentic;
 pub mod chain;
+pub mod changes;
 pub mod db;
 mod error;
 pub mod general_keys;
@@ -27,13 +29,14 @@ pub mod member_keys;
 pub mod members;
 pub mod models;
 pub mod providers;
+pub mod replicas;
 pub mod restore;
 pub mod scrub;
 pub mod sessions;
 pub mod usage;
 
 pub use authentic::{Authentic, Standing};
-pub use db::{Claim, Db, Handle, Read, Store, Write};
+pub use db::{Claim, Db, Handle, Limits, Line, Read, Store, Write, relocate};
 pub use error::StoreError;
 pub use listing::{EXACT_TOTAL, Listing, SortValue};
 pub use providers::CatalogSort;

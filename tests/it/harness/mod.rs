@@ -5,11 +5,17 @@
 mod agent;
 mod answer;
 mod api;
+mod backend;
 mod database;
 mod home;
 mod people;
 mod port;
+#[path = "../../../xtask/src/postgres.rs"]
+#[allow(dead_code, reason = "shared with the proofs")]
+mod postgres;
 mod provider;
+#[path = "../../../xtask/src/proxy.rs"]
+mod proxy;
 mod raw;
 mod server;
 mod socket;
@@ -21,11 +27,13 @@ use std::time::{Duration, Instant};
 pub use agent::{Agent, http};
 pub use answer::{Answer, Transcript};
 pub use api::Api;
+pub use backend::{Cluster, PostgresDatabase, shared_cluster};
 pub use database::{Cell, Database};
 pub use home::{Home, Start};
 pub use people::{Person, token_of};
 pub use port::Port;
 pub use provider::{FakeProvider, Reply, Stage};
+pub use proxy::Proxy;
 pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};

@@ -9,6 +9,7 @@ mod demo;
 mod hosts;
 mod master_key;
 mod metrics;
+mod migrate_database;
 mod openapi;
 mod proxies;
 mod recover;
