@@ -14,6 +14,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use store::{Claim, Store};
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Entropy;
 use zeroize::Zeroizing;
@@ -22,11 +23,14 @@ use crate::{
     config::Config,
     control,
     domain::{
-        Core, CoreParts, first_run,
+        Core, CoreParts,
+        clock::Clock,
+        first_run, ids,
         installation::{self, KeySource},
         issuer::{self, Issuer},
         keyring_watch::KeyringWatch,
         mark, mark_keeper, refusals,
+        replica::Replica,
         roles::Role,
         scrubber, sessions,
     },
@@ -57,11 +61,10 @@ pub struct App {
     /// The settings, with the address that was bound.
     pub config: Config,
     cores: Vec<std::thread::JoinHandle<()>>,
-    watch: tokio::task::JoinHandle<KeyringWatch>,
+    watch: JoinHandle<KeyringWatch>,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
-    _lock: Option<File>,
-    _claim: Claim,
+    _lock: File,
 }
 
 impl App {
@@ -83,10 +86,13 @@ impl App {
             config.web.set_admin_bound(*bound);
         }
         let core = open_checked(&config, cores).await?;
-        let claim = claim(&core).await?;
         // Before the first reading, so that nothing written meanwhile is missed.
         let seen = core.store.db().foreign_writes().await.ok();
+        let mut replica = Replica::join(&core).await.map_err(|error| StartError(error.to_string()))?;
         core.reload().await.map_err(|error| StartError(error.to_string()))?;
+        if let Some(replica) = &mut replica {
+            replica.begin(&core).await.map_err(|error| StartError(error.to_string()))?;
+        }
 
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
@@ -129,10 +135,13 @@ impl App {
             tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
-        let watch = tokio::spawn(watch(Arc::clone(&core), seen, stop.clone()));
+        let watch = match replica {
+            Some(replica) => tokio::spawn(replica.run(Arc::clone(&core), stop.clone())),
+            None => tokio::spawn(watch(Arc::clone(&core), seen, stop.clone())),
+        };
         tokio::spawn(mark_keeper::keep(Arc::clone(&core), stop.clone()));
         tokio::spawn(scrubber::run(Arc::clone(&core), stop.clone()));
-        Ok(App { core, config, cores: threads, watch, stop, stopping, _lock: lock, _claim: claim })
+        Ok(App { core, config, cores: threads, watch, stop, stopping, _lock: lock })
     }
 
     /// The link under which the first member is made, within an hour; `None` where there is one already.
@@ -196,12 +205,12 @@ pub async fn close(core: &Core) {
 /// The right to be the only one that works on a PostgreSQL database.
 ///
 /// # Errors
-/// [`StartError`] where another process has it.
+/// [`StartError`] where a `serve` runs on it.
 pub async fn claim(core: &Core) -> Result<Claim, StartError> {
     let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
     claim.ok_or_else(|| {
         StartError(String::from(
-            "another keyward serve runs on this database; several on one database are not built yet, so stop it first",
+            "keyward serve runs on this database; stop every one of them first, so that nobody works on what is decided",
         ))
     })
 }
@@ -240,12 +249,14 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         },
     ));
     let issuer = open_issuer(config, &egress).map_err(StartError)?;
-    let state_dir = config.storage.state_dir.clone();
+    let replica_id = ids::mint("rp", Clock::default().now_ms(), &Entropy::system())
+        .map_err(|error| StartError(error.to_string()))?;
     let parts = CoreParts {
         store,
         key_source: KeySource::new(&config.storage),
         egress,
-        state_dir,
+        state_dir: config.storage.state_dir.clone(),
+        replica_id,
         agent_key_max_days: config.agent_key_max_days,
         require_second_factor: config.require_second_factor,
         issuer,
@@ -292,16 +303,14 @@ pub fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
     files.map(|files| Tls::open(&files.cert_file, &files.key_file)).transpose().map_err(StartError)
 }
 
-/// One `serve` for each data directory: two would answer from two different memories.
+/// One `serve` for each data directory: on SQLite two would answer from two different memories, and the rollback mark has
+/// one writer.
 ///
 /// # Errors
 /// [`StartError`] where another process has it.
-pub fn lock_data_dir(config: &Config) -> Result<Option<File>, StartError> {
-    if !config.storage.database_url.starts_with("sqlite:") {
-        return Ok(None);
-    }
+pub fn lock_data_dir(config: &Config) -> Result<File, StartError> {
     installation::make_data_dir(&config.storage.data_dir).map_err(|error| StartError(error.to_string()))?;
-    lock(&config.storage.data_dir).map(Some)
+    lock(&config.storage.data_dir)
 }
 
 fn lock(dir: &Path) -> Result<File, StartError> {
@@ -338,9 +347,8 @@ fn lock_file(dir: &Path) -> std::path::PathBuf {
 /// # Errors
 /// [`StartError`].
 pub async fn is_served(config: &Config, core: &Core) -> Result<bool, StartError> {
-    if !config.storage.database_url.starts_with("sqlite:") {
-        let claim = core.store.db().claim().await.map_err(|error| StartError(error.to_string()))?;
-        return Ok(claim.is_none());
+    if core.store.db().is_shared() {
+        return core.store.db().is_served().await.map_err(|error| StartError(error.to_string()));
     }
     match File::open(lock_file(&config.storage.data_dir)) {
         // Let go of with the file, at the end of this look.
@@ -383,8 +391,8 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
     }
 }
 
-/// Notices what other processes write (`keyward bootstrap`, a restored file, an intruder), takes up other keys, and heals
-/// an unread catalog.
+/// On SQLite: notices what other processes write (`keyward bootstrap`, a restored file, an intruder), takes up other keys,
+/// and heals an unread catalog.
 async fn watch(core: Arc<Core>, mut seen: Option<i64>, stop: CancellationToken) -> KeyringWatch {
     let mut keys = KeyringWatch::default();
     let mut every = tokio::time::interval(WATCH_EVERY);

@@ -28,6 +28,10 @@ pub struct Metrics {
     rows_checked: Gauge,
     rows_failed: Gauge,
     rounds: Gauge,
+    lease: Gauge,
+    applied: Gauge,
+    behind: Gauge,
+    lease_failures: Gauge,
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -52,6 +56,20 @@ impl Metrics {
         );
         registry.register("integrity_rows_failed", "Rows that failed in the last round", rows_failed.clone());
         registry.register("integrity_rounds", "Rounds through all rows since the start", rounds.clone());
+        let (lease, applied) = (Gauge::default(), Gauge::default());
+        let (behind, lease_failures) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "lease_remaining_milliseconds",
+            "How long this node may still decide from memory; 0 where it needs no lease, or has lost it",
+            lease.clone(),
+        );
+        registry.register(
+            "lease_failures",
+            "Renewals of the lease that failed since the start",
+            lease_failures.clone(),
+        );
+        registry.register("changes_applied", "The number of the last change this node took over", applied.clone());
+        registry.register("changes_behind", "Changes beyond it when the lease was last renewed", behind.clone());
         Arc::new(Metrics {
             answers: CLASSES.map(|class| answers.get_or_create(&Class { class }).clone()),
             registry,
@@ -62,6 +80,10 @@ impl Metrics {
             rows_checked,
             rows_failed,
             rounds,
+            lease,
+            applied,
+            behind,
+            lease_failures,
         })
     }
 
@@ -85,6 +107,11 @@ impl Metrics {
         self.rows_checked.set(load(&core.findings.rows));
         self.rows_failed.set(load(&core.findings.failed));
         self.rounds.set(load(&core.findings.rounds));
+        self.lease.set(core.lease.remaining_ms());
+        self.applied.set(load(&core.lease.applied));
+        self.behind.set(load(&core.lease.behind));
+        let failures = core.lease.failures.load(std::sync::atomic::Ordering::Relaxed);
+        self.lease_failures.set(i64::try_from(failures).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a String cannot fail.
         if encode(&mut text, &self.registry).is_err() {

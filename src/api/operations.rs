@@ -14,10 +14,13 @@ pub async fn live() -> &'static str {
     "alive\n"
 }
 
-/// It can decide about keys: the catalog is read, and the database answers.
+/// It can decide about keys: the catalog is read, its lease runs where it needs one, and the database answers.
 pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static str) {
     if !state.core.catalog().is_read() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: providers and models cannot be read\n");
+    }
+    if state.core.lease.check().is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: cut off from the database for too long\n");
     }
     let database = async { store::chain::head(&mut state.core.store.read().await?).await };
     match database.await {

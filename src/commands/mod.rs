@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod key_rotation;
 mod master_key;
+mod migrate_database;
 mod recover;
 mod restore;
 mod serve;
@@ -71,6 +72,15 @@ enum Command {
     Restore {
         #[command(subcommand)]
         command: RestoreCommand,
+    },
+    /// Move the installation from SQLite to PostgreSQL
+    MigrateDatabase {
+        /// The database to move to, postgres://…, empty or with a part of an earlier move
+        #[arg(long, value_name = "URL", required_unless_present = "to_file")]
+        to: Option<String>,
+        /// The same from a file, where the URL holds a password
+        #[arg(long, value_name = "FILE", conflicts_with = "to")]
+        to_file: Option<PathBuf>,
     },
     /// Work with master keys
     MasterKey {
@@ -196,6 +206,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Check) => runtime.block_on(check::run(config)),
         Some(Command::Audit { command }) => runtime.block_on(audit::run(config, command)),
         Some(Command::Restore { command }) => runtime.block_on(restore::run(config, command)),
+        Some(Command::MigrateDatabase { to, to_file }) => {
+            runtime.block_on(migrate_database::run(config, to, to_file.as_deref()))
+        }
         Some(Command::MasterKey { command: MasterKeyCommand::Rotate(rotation) }) => {
             runtime.block_on(master_key::rotate(config, rotation))
         }

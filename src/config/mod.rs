@@ -156,12 +156,27 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// `sqlite:PATH` or `postgres://…`.
     pub database_url: String,
+    /// How much of the database this process takes.
+    pub database: DatabaseConfig,
     /// Where the rollback mark is kept.
     pub state_dir: PathBuf,
     /// The file that holds the master key.
     pub master_key: MasterKeyFile,
     /// What wraps the keys instead of the master key.
     pub transit: Option<TransitConfig>,
+}
+
+/// How many connections to the database, and how long to wait for what.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// The most connections to PostgreSQL.
+    pub max_connections: u32,
+    /// For a connection.
+    pub acquire_timeout: Duration,
+    /// For a statement, on PostgreSQL.
+    pub statement_timeout: Duration,
+    /// For what another process is writing.
+    pub lock_timeout: Duration,
 }
 
 /// How Keyward calls providers.
@@ -217,6 +232,17 @@ impl Config {
                 transit,
                 data_dir,
                 database_url,
+                database: DatabaseConfig {
+                    max_connections: source.parsed("database_max_connections", "16", |text| {
+                        text.parse::<u32>()
+                            .ok()
+                            .filter(|count| (2..=1000).contains(count))
+                            .ok_or_else(|| "a number of connections from 2 to 1000".to_owned())
+                    })?,
+                    acquire_timeout: source.parsed("database_acquire_timeout_seconds", "5", seconds)?,
+                    statement_timeout: source.parsed("database_statement_timeout_seconds", "10", seconds)?,
+                    lock_timeout: source.parsed("database_lock_timeout_seconds", "3", seconds)?,
+                },
             },
             upstream: UpstreamConfig {
                 allow_private: source.parsed("allow_private_upstreams", "false", parse_bool)?,

@@ -19,6 +19,18 @@ pub struct Flags {
     /// sqlite:PATH or postgres://… [default: a file in the data directory]
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Most connections to PostgreSQL, beside two that tell of changes [default: 16]
+    #[arg(long, global = true, value_name = "COUNT")]
+    pub database_max_connections: Option<String>,
+    /// How long to wait for a connection to the database, in seconds [default: 5]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub database_acquire_timeout_seconds: Option<String>,
+    /// How long a statement may take on PostgreSQL, in seconds [default: 10]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub database_statement_timeout_seconds: Option<String>,
+    /// How long to wait for what another process is writing, in seconds [default: 3]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub database_lock_timeout_seconds: Option<String>,
     /// Directory of the rollback mark, best outside backups [default: the data directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<String>,
@@ -115,11 +127,15 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 42] = [
     "listen",
     "data_dir",
     "database_url",
     "database_url_file",
+    "database_max_connections",
+    "database_acquire_timeout_seconds",
+    "database_statement_timeout_seconds",
+    "database_lock_timeout_seconds",
     "state_dir",
     "master_key_file",
     "transit_url",
@@ -206,6 +222,10 @@ impl Source {
             ("listen", &flags.listen),
             ("data_dir", &flags.data_dir),
             ("database_url", &flags.database_url),
+            ("database_max_connections", &flags.database_max_connections),
+            ("database_acquire_timeout_seconds", &flags.database_acquire_timeout_seconds),
+            ("database_statement_timeout_seconds", &flags.database_statement_timeout_seconds),
+            ("database_lock_timeout_seconds", &flags.database_lock_timeout_seconds),
             ("state_dir", &flags.state_dir),
             ("master_key_file", &flags.master_key_file),
             ("transit_url", &flags.transit_url),

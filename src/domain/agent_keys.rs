@@ -256,6 +256,7 @@ async fn change(
 /// # Errors
 /// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`]; [`Code::StorageUnavailable`].
 pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+    core.lease.check()?;
     let key = match core.keys.get(token.sha256()) {
         Some(key) => key,
         None => look_up(core, token).await?,
@@ -278,6 +279,17 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedK
     }
     core.meter.touch(Used::AgentKey, &key.used, now);
     Ok(key)
+}
+
+/// Ends the open streams of keys that were deleted or disabled, and of secrets that ended, without a word to this process.
+///
+/// # Errors
+/// A storage failure.
+pub async fn end_streams_of_revoked(core: &Arc<Core>) -> Result<()> {
+    for id in core.keys.with_open_streams() {
+        agent_secrets::end_streams_of_ended(core, &id).await?;
+    }
+    Ok(())
 }
 
 fn refused(code: Code, key: &CachedKey, detail: String) -> Error {

@@ -185,6 +185,44 @@ pub async fn list(core: &Core, id: &str) -> Result<Vec<SecretView>> {
     Ok(views)
 }
 
+/// Takes over what another process did to the secrets of a key: those that are over end with their streams, those that
+/// end later do so in time.
+///
+/// # Errors
+/// A storage failure.
+pub async fn take_over(core: &Arc<Core>, id: &str) -> Result<()> {
+    // First: until the streams are ended as well, nobody is let in by what is over.
+    core.keys.forget(id, false);
+    end_streams_of_ended(core, id).await
+}
+
+/// Ends the open streams of a key whose secrets are over, or of all of them where the key itself is; those whose secrets
+/// end later end in time.
+///
+/// # Errors
+/// A storage failure.
+pub async fn end_streams_of_ended(core: &Arc<Core>, id: &str) -> Result<()> {
+    let now = core.clock.now_ms();
+    let mut db = core.store.read().await?;
+    let key = match store::agent_keys::get(&mut db, id).await {
+        Err(store::StoreError::Tampered { .. }) => None,
+        found => found?.filter(|key| key.disabled_at == 0),
+    };
+    let Some(key) = key else {
+        core.keys.forget(id, true);
+        return Ok(());
+    };
+    let secrets = untouched(&mut db, &key).await?;
+    let lives = |secret_id: &str| secrets.iter().any(|secret| secret.id == secret_id && end_of(secret, &key) > now);
+    for secret_id in core.keys.open_secrets(id).iter().filter(|secret_id| !lives(secret_id)) {
+        core.keys.forget_secret(id, secret_id);
+    }
+    for secret in secrets.iter().filter(|secret| secret.ends_at > now) {
+        end_in_time(core, id.to_owned(), secret.id.clone(), end_of(secret, &key));
+    }
+    Ok(())
+}
+
 /// A new secret for the key `id`, and the row that knows it.
 ///
 /// # Errors

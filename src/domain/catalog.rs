@@ -249,7 +249,8 @@ fn shortened(name: &str) -> String {
 
 /// Reads the catalog.
 pub(super) async fn read(core: &Core) -> Result<Catalog> {
-    let mut db = core.store.read().await?;
+    // Of one moment: a link beside an older state of its provider would look like one put there by somebody else.
+    let mut db = core.store.snapshot().await?;
     let providers = store::providers::all(&mut db).await?;
     let models = store::models::all(&mut db).await?;
     let links = store::links::all(&mut db).await?;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use store::{
-    Db, Store,
+    Db, Limits, Store, StoreError,
     installation::{Installation, StoredKey},
+    relocate,
 };
 use vault::{Entropy, KeyPlace, Keyring, MasterKey, Purpose, PurposeKey};
 
@@ -52,16 +53,23 @@ pub async fn open(config: &StorageConfig, entropy: &Entropy) -> Result<Store, In
         check_first_master_key(config)?;
     }
     let db = open_database(config).await?;
-    let found = store::installation::find(&db).await.map_err(storage)?;
-    let (keyring, version) = match found {
-        Some((installation, keys)) => {
-            let keyring = open_keyring(config, &provider(config)?, &installation, &keys, None).await?;
-            (keyring, installation.keyring_version)
-        }
+    let (keyring, version) = match open_present(config, &db).await? {
+        Some(opened) => opened,
         None => {
             refuse_beside_mark(config)?;
+            if relocate::is_under_way(&db).await.map_err(storage)? {
+                return Err(InstallationError::new(
+                    "an installation is being copied into this database; finish that first: keyward migrate-database",
+                ));
+            }
             let provider = first_provider(config, entropy)?;
-            (create(&db, &provider, entropy).await?, FIRST_SET)
+            match create(&db, &provider, entropy).await? {
+                Some(keyring) => (keyring, FIRST_SET),
+                // Another process was first, on the same empty database.
+                None => open_present(config, &db).await?.ok_or_else(|| {
+                    InstallationError::new("another process made the installation and took it away again; start again")
+                })?,
+            }
         }
     };
     Ok(Store::new(db, Arc::new(keyring), version))
@@ -213,6 +221,13 @@ async fn open_keyring(
     }
 }
 
+/// The keys of the installation that is there, and the number of their set.
+async fn open_present(config: &StorageConfig, db: &Db) -> Result<Option<(Keyring, i64)>, InstallationError> {
+    let Some((installation, keys)) = store::installation::find(db).await.map_err(storage)? else { return Ok(None) };
+    let keyring = open_keyring(config, &provider(config)?, &installation, &keys, None).await?;
+    Ok(Some((keyring, installation.keyring_version)))
+}
+
 /// Whether the next start would make this installation: there is no database, or nothing in it. Makes no database file
 /// and no keys itself.
 ///
@@ -250,13 +265,34 @@ fn has_file(config: &StorageConfig) -> bool {
     }
 }
 
+/// Copies the installation to the database that `target` names; `told` hears of each table, its rows and its checksum.
+///
+/// # Errors
+/// [`InstallationError`]; begun again, it goes on where it was interrupted.
+pub async fn copy(from: &Db, target: &StorageConfig, told: impl Fn(&str, u64, &str)) -> Result<(), InstallationError> {
+    let to = open_database(target).await?;
+    let copied = relocate::copy(from, &to, |table| told(table.table, table.rows, &table.checksum)).await;
+    to.close().await;
+    copied.map_err(|error| match error {
+        StoreError::Unsupported(why) => InstallationError::new(why),
+        other => InstallationError::new(format!("{other}; begin again, and it goes on where it was interrupted")),
+    })
+}
+
 async fn open_database(config: &StorageConfig) -> Result<Db, InstallationError> {
-    Db::open(&config.database_url).await.map_err(|error| {
+    let limits = Limits {
+        max_connections: config.database.max_connections,
+        acquire_timeout: config.database.acquire_timeout,
+        statement_timeout: config.database.statement_timeout,
+        lock_timeout: config.database.lock_timeout,
+    };
+    Db::open(&config.database_url, limits).await.map_err(|error| {
         InstallationError::new(format!("cannot open the database {}: {error}", without_password(&config.database_url)))
     })
 }
 
-async fn create(db: &Db, provider: &KeyProvider, entropy: &Entropy) -> Result<Keyring, InstallationError> {
+/// Makes an installation; `None` where another process was first.
+async fn create(db: &Db, provider: &KeyProvider, entropy: &Entropy) -> Result<Option<Keyring>, InstallationError> {
     let now = Clock::default().now_ms();
     let failed = |error: vault::VaultError| InstallationError::new(error.to_string());
     let unwrapped = |error: ProviderError| InstallationError::new(error.to_string());
@@ -284,8 +320,11 @@ async fn create(db: &Db, provider: &KeyProvider, entropy: &Entropy) -> Result<Ke
     // Opened from what will be stored: a set that does not open is never stored.
     let opened = provider.open(&installation, &keys, None).await.map_err(unwrapped)?;
     let keyring = opened.ok_or_else(|| failed(vault::VaultError::Encryption))?;
-    store::installation::create(db, &installation.id, &installation.check_value, &keys, now).await.map_err(storage)?;
-    Ok(keyring)
+    match store::installation::create(db, &installation.id, &installation.check_value, &keys, now).await {
+        Ok(()) => Ok(Some(keyring)),
+        Err(StoreError::Taken(_)) => Ok(None),
+        Err(error) => Err(storage(error)),
+    }
 }
 
 fn storage(error: store::StoreError) -> InstallationError {

@@ -1,8 +1,8 @@
 //! Agent keys that were used lately, by the SHA-256 of their secret, so that a call needs no database.
 //!
 //! A revocation must not be undone by a look-up that read the row just before: every look-up carries the generation
-//! it started at, and its result is kept only if no key was changed since ([`KeyCache::fill`]). Changes and fills take
-//! one lock; reading takes only its shard's. What ends a key's open streams is kept apart from the cached keys, so that
+//! it started at, and its result is kept only if its key was not changed since ([`KeyCache::fill`]). Changes and fills
+//! take one lock; reading takes only its shard's. What ends a key's open streams is kept apart from the cached keys, so that
 //! a stream ends with its key also where the key has left the cache and come back meanwhile.
 
 use std::{
@@ -21,6 +21,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
 const PER_SHARD: usize = 4096;
+/// How many changes are told apart by their keys; a look-up from before all of them is made again.
+const CHANGES_KEPT: usize = 65_536;
 
 /// When something was last used, waiting to be written down.
 #[derive(Debug)]
@@ -51,11 +53,6 @@ impl UseMark {
             return false;
         }
         self.at.fetch_max(now, Ordering::AcqRel);
-        !self.waiting.swap(true, Ordering::AcqRel)
-    }
-
-    /// Lets a mark that could not be written down wait again; whether it was not waiting already.
-    pub fn wait_again(&self) -> bool {
         !self.waiting.swap(true, Ordering::AcqRel)
     }
 
@@ -136,6 +133,10 @@ pub struct KeyCache {
 #[derive(Default)]
 struct Index {
     generation: u64,
+    /// The generation of each key's last change, as far back as `all_changed`.
+    changed: HashMap<Arc<str>, u64>,
+    /// The generation at which any key may have changed.
+    all_changed: u64,
     digests: HashMap<Arc<str>, Vec<[u8; 32]>>,
     open: HashMap<Arc<str>, Open>,
 }
@@ -146,6 +147,13 @@ struct Open {
     held: Weak<AtomicUsize>,
     /// By the id of a secret: what ends the calls that came with it.
     revocations: Vec<(Arc<str>, Weak<Revocation>)>,
+}
+
+impl Open {
+    /// The secrets with which something came that is still open.
+    fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.revocations.iter().filter(|(_, weak)| weak.strong_count() > 0).map(|(secret_id, _)| secret_id)
+    }
 }
 
 /// The state of the keys at which a look-up started.
@@ -170,7 +178,7 @@ impl KeyCache {
         Generation(self.index().generation)
     }
 
-    /// Keeps the key `id` that the database told of, as its secret `secret_id` finds it. `None` where any key was changed
+    /// Keeps the key `id` that the database told of, as its secret `secret_id` finds it. `None` where that key was changed
     /// since `generation`: what the database said may be over, and it is to be asked again.
     pub fn fill(
         &self,
@@ -180,7 +188,7 @@ impl KeyCache {
         key: impl FnOnce(Arc<AtomicUsize>, Arc<Revocation>) -> CachedKey,
     ) -> Option<Arc<CachedKey>> {
         let mut index = self.index();
-        if index.generation != generation.0 {
+        if index.changed_at(id) > generation.0 {
             return None;
         }
         let mut shard = self.shard(&sha256).write().unwrap_or_else(PoisonError::into_inner);
@@ -215,7 +223,7 @@ impl KeyCache {
 
     fn forget_and_end(&self, id: &str, is_over: impl Fn(&str) -> bool) {
         let mut index = self.index();
-        index.generation += 1;
+        index.note_change(id);
         for digest in index.digests.remove(id).unwrap_or_default() {
             self.shard(&digest).write().unwrap_or_else(PoisonError::into_inner).remove(&digest);
         }
@@ -230,10 +238,21 @@ impl KeyCache {
         }
     }
 
+    /// The keys whose streams are open.
+    pub fn with_open_streams(&self) -> Vec<Arc<str>> {
+        let index = self.index();
+        index.open.iter().filter(|(_, open)| open.secrets().next().is_some()).map(|(id, _)| Arc::clone(id)).collect()
+    }
+
+    /// The secrets of a key with which open streams came.
+    pub fn open_secrets(&self, id: &str) -> Vec<Arc<str>> {
+        self.index().open.get(id).into_iter().flat_map(Open::secrets).map(Arc::clone).collect()
+    }
+
     /// Forgets all keys.
     pub fn clear(&self) {
         let mut index = self.index();
-        index.generation += 1;
+        index.note_change_of_all();
         index.digests.clear();
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -255,6 +274,25 @@ impl KeyCache {
 }
 
 impl Index {
+    fn note_change(&mut self, id: &str) {
+        if self.changed.len() >= CHANGES_KEPT {
+            self.note_change_of_all();
+        }
+        self.generation += 1;
+        self.changed.insert(id.into(), self.generation);
+    }
+
+    fn note_change_of_all(&mut self) {
+        self.generation += 1;
+        self.all_changed = self.generation;
+        self.changed.clear();
+    }
+
+    /// The generation of a key's last change.
+    fn changed_at(&self, id: &str) -> u64 {
+        self.changed.get(id).copied().unwrap_or(0).max(self.all_changed)
+    }
+
     /// What the open calls of a key, and those with one secret of it, have in common: what they have already, or new.
     fn open(&mut self, id: &Arc<str>, secret_id: &Arc<str>) -> (Arc<AtomicUsize>, Arc<Revocation>) {
         if self.open.len() > 2 * self.digests.len() + 1024 {
@@ -345,6 +383,22 @@ mod tests {
         assert!(cache.get(&[1; 32]).is_none());
         fill(&cache, [1; 32], "ak_1", cache.generation());
         assert!(cache.get(&[1; 32]).is_some());
+    }
+
+    #[test]
+    fn a_fill_is_fenced_by_changes_of_its_own_key_and_of_all() {
+        let cache = KeyCache::default();
+        let before = cache.generation();
+        cache.forget("ak_2", true);
+        assert!(fill(&cache, [1; 32], "ak_1", before).is_some(), "another key's change is none of its own");
+        let before = cache.generation();
+        cache.clear();
+        assert!(fill(&cache, [1; 32], "ak_1", before).is_none(), "any key may have changed");
+        let before = cache.generation();
+        for number in 0..=CHANGES_KEPT {
+            cache.forget(&format!("ak_x{number}"), true);
+        }
+        assert!(fill(&cache, [1; 32], "ak_1", before).is_none(), "too long ago to tell");
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl HealthBook {
 }
 
 async fn write(core: &Core, changed: &[(String, Arc<KeyHealth>)]) -> Result<()> {
-    let mut tx = core.store.write().await?;
+    let mut tx = core.store.write_aside().await?;
     for (id, health) in changed {
         let (at, words) = health.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         store::general_keys::note_health(&mut tx, id, health.state().as_column(), at, &words).await?;

@@ -22,6 +22,7 @@ use super::{
     audit::{ChangeTarget, Changes, record},
     catalog::sealed_place,
     key_provider::{KeyProvider, ProviderError, assemble},
+    lease::SURELY_OVER_MS,
 };
 use crate::error::{Code, Error, Result};
 
@@ -236,6 +237,10 @@ pub async fn retire_peppers(core: &Core) -> Result<usize> {
 pub async fn is_taken_up(core: &Core) -> Result<bool> {
     let mut db = core.store.read().await?;
     let version = keyring::version(&mut db).await?;
+    if core.store.db().is_shared() {
+        let alive_since = core.clock.now_ms() - SURELY_OVER_MS;
+        return Ok(keyring::is_taken_up_by_replicas(&mut db, version, alive_since).await?);
+    }
     Ok(keyring::is_taken_up(&mut db, version).await?)
 }
 

@@ -15,6 +15,9 @@ use crate::error::Result;
 /// The most cells kept between two flushes; calls past it are counted under the model `(other)`.
 const MAX_CELLS: usize = 20_000;
 
+/// Last uses that are written in one transaction, where others wait for it.
+const USES_AT_ONCE: usize = 32;
+
 /// What a call is counted under, beside its hour: a cell of the roll-up, told without owning it, since most calls find
 /// theirs there.
 #[derive(Debug, Clone, Copy, Hash)]
@@ -49,18 +52,7 @@ impl Equivalent<Cell> for Place<'_> {
     }
 }
 
-impl<'a> Place<'a> {
-    fn of(cell: &'a Cell) -> Place<'a> {
-        let tally = Tally {
-            agent_key_id: &cell.agent_key_id,
-            member_id: &cell.member_id,
-            provider_id: &cell.provider_id,
-            model_name: &cell.model_name,
-            general_key_id: &cell.general_key_id,
-        };
-        Place { hour: cell.hour, tally }
-    }
-
+impl Place<'_> {
     fn to_cell(&self) -> Cell {
         Cell {
             hour: self.hour,
@@ -86,6 +78,9 @@ pub enum Used {
     Session,
 }
 
+/// Something that was used, and when last, in milliseconds since 1970.
+type LastUse = (Used, i64, Arc<UseMark>);
+
 type Cells = HashMap<Cell, Counts>;
 
 /// What one core has counted.
@@ -101,7 +96,7 @@ struct Shard {
 pub struct Meter {
     shards: Box<[Mutex<Shard>]>,
     used: Mutex<Vec<(Used, Arc<UseMark>)>>,
-    flushing: tokio::sync::Mutex<()>,
+    flushing: tokio::sync::Mutex<Batches>,
 }
 
 impl Meter {
@@ -110,7 +105,7 @@ impl Meter {
         Meter {
             shards: (0..cores.max(1)).map(|_| Mutex::default()).collect(),
             used: Mutex::default(),
-            flushing: tokio::sync::Mutex::new(()),
+            flushing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -126,13 +121,6 @@ impl Meter {
         }
     }
 
-    /// Keeps a use that could not be written down.
-    fn touch_again(&self, what: Used, mark: Arc<UseMark>) {
-        if mark.wait_again() {
-            self.used.lock().unwrap_or_else(PoisonError::into_inner).push((what, mark));
-        }
-    }
-
     /// Counts calls, in the shard of the core that answered them.
     pub fn count(&self, core: usize, now: i64, tally: Tally<'_>, counts: Counts) {
         let place = Place { hour: now - now.rem_euclid(HOUR_MS), tally };
@@ -144,9 +132,13 @@ impl Meter {
     /// Writes everything down that was counted.
     ///
     /// # Errors
-    /// A storage failure; then everything is kept and counted with the next flush.
+    /// A storage failure; then what was to be written is kept, and written with the next flush under the same number,
+    /// so that it is counted once also where it had been written all the same.
     pub async fn flush(&self, core: &Core) -> Result<()> {
-        let _one_at_a_time = self.flushing.lock().await;
+        let mut kept = self.flushing.lock().await;
+        if kept.waiting.is_some() {
+            kept.write(core).await?;
+        }
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         let mut cells = Cells::new();
         for shard in &self.shards {
@@ -160,44 +152,68 @@ impl Meter {
         }
         let mut used: Vec<_> = used.into_iter().map(|(what, mark)| (what, mark.take(), mark)).collect();
         used.sort_by(|(_, _, a), (_, _, b)| a.id.cmp(&b.id));
-        let written = write(core, &used, &cells).await;
-        if written.is_err() {
-            let mut shard = lock(&self.shards[0]);
-            for (cell, counts) in &cells {
-                add_bounded(&mut shard.cells, &Place::of(cell), *counts);
-            }
-            drop(shard);
-            for (what, _, mark) in used {
-                self.touch_again(what, mark);
-            }
-        }
-        written
+        kept.number += 1;
+        kept.waiting = Some((used, cells));
+        kept.write(core).await
     }
 }
 
-async fn write(core: &Core, used: &[(Used, i64, Arc<UseMark>)], cells: &Cells) -> Result<()> {
-    let mut tx = core.store.write().await?;
+/// What is being written down: batches, numbered from 1.
+#[derive(Default)]
+struct Batches {
+    number: i64,
+    waiting: Option<(Vec<LastUse>, Cells)>,
+}
+
+impl Batches {
+    /// Writes the batch that waits, its counts in one transaction with its number.
+    async fn write(&mut self, core: &Core) -> Result<()> {
+        let Some((used, cells)) = &self.waiting else { return Ok(()) };
+        let mut tx = core.store.write_aside().await?;
+        if store::replicas::begin_batch(&mut tx, &core.replica_id, self.number, core.clock.now_ms()).await? {
+            add_cells(&mut tx, cells).await?;
+            tx.commit().await?;
+        } else {
+            // On SQLite there is no other one to write with.
+            drop(tx);
+        }
+        // Apart, and few at a time where others write as well: whoever deletes a key waits for these.
+        let at_once = if core.store.db().is_shared() { USES_AT_ONCE } else { usize::MAX };
+        for some in used.chunks(at_once) {
+            let mut tx = core.store.write_aside().await?;
+            note_uses(&mut tx, some).await?;
+            tx.commit().await?;
+        }
+        self.waiting = None;
+        Ok(())
+    }
+}
+
+async fn note_uses(tx: &mut store::Write, used: &[LastUse]) -> Result<()> {
     for (what, at, mark) in used {
         match what {
-            Used::AgentKey => store::agent_keys::note_use(&mut tx, &mark.id, *at).await?,
-            Used::GeneralKey => store::general_keys::note_use(&mut tx, &mark.id, *at).await?,
-            Used::ManagementToken => store::management_tokens::note_use(&mut tx, &mark.id, *at).await?,
-            Used::Session => store::sessions::note_use(&mut tx, &mark.id, *at).await?,
+            Used::AgentKey => store::agent_keys::note_use(tx, &mark.id, *at).await?,
+            Used::GeneralKey => store::general_keys::note_use(tx, &mark.id, *at).await?,
+            Used::ManagementToken => store::management_tokens::note_use(tx, &mark.id, *at).await?,
+            Used::Session => store::sessions::note_use(tx, &mark.id, *at).await?,
         }
     }
     // In the order of their own ids, for the same reason as below.
     let mut parts: Vec<_> = used.iter().filter_map(|(_, at, mark)| Some((mark.part.as_deref()?, *at))).collect();
     parts.sort_unstable();
     for (secret_id, at) in parts {
-        store::agent_secrets::note_use(&mut tx, secret_id, at).await?;
+        store::agent_secrets::note_use(tx, secret_id, at).await?;
     }
+    Ok(())
+}
+
+async fn add_cells(tx: &mut store::Write, cells: &Cells) -> Result<()> {
     // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
     let mut cells: Vec<_> = cells.iter().collect();
     cells.sort_by_key(|(cell, _)| *cell);
     for (cell, counts) in cells {
-        store::usage::add(&mut tx, cell, *counts).await?;
+        store::usage::add(tx, cell, *counts).await?;
     }
-    tx.commit().await?;
     Ok(())
 }
 
@@ -245,18 +261,6 @@ mod tests {
         assert_eq!(seen, [(0, "m", 2), (0, "n", 1), (HOUR_MS, "m", 1)]);
         drop(shard);
         assert_eq!(meter.calls(), 4);
-    }
-
-    #[test]
-    fn a_use_that_could_not_be_written_down_waits_again() {
-        let meter = Meter::new(1);
-        let mark = Arc::new(UseMark::new("ak".into()));
-        meter.touch(Used::AgentKey, &mark, 5);
-        let waiting = || std::mem::take(&mut *meter.used.lock().expect("the uses"));
-        assert_eq!(waiting().iter().map(|(_, mark)| mark.take()).collect::<Vec<_>>(), [5]);
-        meter.touch_again(Used::AgentKey, Arc::clone(&mark));
-        meter.touch_again(Used::AgentKey, Arc::clone(&mark));
-        assert_eq!(waiting().iter().map(|(_, mark)| mark.take()).collect::<Vec<_>>(), [5], "kept, and once");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod key_rotation;
 pub mod key_set;
 pub mod key_test;
 pub mod keyring_watch;
+pub mod lease;
 pub mod links;
 pub mod management_tokens;
 pub mod mark;
@@ -50,6 +51,7 @@ pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
 pub mod refusals;
+pub mod replica;
 pub mod restore;
 pub mod revocations;
 pub mod roles;
@@ -70,8 +72,8 @@ use vault::Entropy;
 
 use self::{
     catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, mark::Keeper, members::PasswordLane, meter::Meter, provider_limits::TrafficBook,
-    refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    key_health::HealthBook, lease::Lease, mark::Keeper, members::PasswordLane, meter::Meter,
+    provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -105,6 +107,10 @@ pub struct Core {
     pub look_ups: tokio::sync::Semaphore,
     /// Agent keys that were used lately.
     pub keys: KeyCache,
+    /// Until when they may be trusted.
+    pub lease: Lease,
+    /// This process's id among those that write to the database.
+    pub replica_id: String,
     /// Counts calls and tokens.
     pub meter: Meter,
     /// What providers answered last about general keys.
@@ -139,6 +145,8 @@ pub struct CoreParts {
     pub egress: Arc<Egress>,
     /// Where the rollback mark is kept.
     pub state_dir: PathBuf,
+    /// This process's id among those that write to the database.
+    pub replica_id: String,
     /// The longest life of an agent key, in days.
     pub agent_key_max_days: i64,
     /// Whether every member must have a second factor.
@@ -165,6 +173,8 @@ impl Core {
             issuer: parts.issuer,
             look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
             keys: KeyCache::default(),
+            lease: Lease::default(),
+            replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
@@ -213,12 +223,17 @@ impl Core {
         }
     }
 
-    /// Takes over what another process wrote to the database.
+    /// Takes over what another process wrote to the database, without being told what: open streams of keys that are
+    /// good no longer end.
     ///
     /// # Errors
     /// As [`Core::reload`].
-    pub async fn reload_everything(&self) -> Result<()> {
+    pub async fn reload_everything(self: &Arc<Self>) -> Result<()> {
         self.keys.clear();
+        if let Err(error) = agent_keys::end_streams_of_revoked(self).await {
+            error.log("");
+            return Err(error);
+        }
         self.reload().await
     }
 }

@@ -97,7 +97,7 @@ pub async fn of(core: &Core) -> Result<Overview> {
         created_at: installation.created_at,
         database: match core.store.db() {
             Db::Sqlite { .. } => "sqlite",
-            Db::Postgres(_) => "postgresql",
+            Db::Postgres { .. } => "postgresql",
         },
         keys: ages,
         rotation,

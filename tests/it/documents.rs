@@ -2,7 +2,7 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -11,6 +11,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/guides/nginx.md",
     "docs/guides/sign-in.md",
     "docs/guides/keys.md",
+    "docs/guides/postgresql.md",
 ];
 
 const ENDINGS: [&str; 12] =

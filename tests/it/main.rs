@@ -23,6 +23,7 @@ mod members;
 mod models;
 mod operations;
 mod providers;
+mod replicas;
 mod secrets;
 mod story;
 mod usage;

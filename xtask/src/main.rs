@@ -4,7 +4,12 @@
 mod bench;
 mod install;
 mod pictures;
+#[allow(dead_code, reason = "shared with the tests")]
+mod postgres;
 mod prove;
+#[allow(dead_code, reason = "shared with the tests")]
+mod proxy;
+mod revocation;
 mod shell;
 mod streams;
 mod test;
@@ -19,7 +24,9 @@ usage: cargo xtask COMMAND
                              Keyward beside nginx, release build; reports, asserts on no time
   pictures [FOLDER]          pictures of the console: the README's, or every page's into FOLDER
   prove streams [COUNT [SECONDS]]
-                             5,000 streams for ten minutes: memory flat, nothing lost, all counted";
+                             5,000 streams for ten minutes: memory flat, nothing lost, all counted
+  prove revocation [--debug] [COUNT]
+                             three servers on PostgreSQL, one cut off: the last call accepted after a revocation";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +36,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["pictures", folder @ ..] if folder.len() < 2 => pictures::run(folder.first().copied()),
         ["prove", "streams", options @ ..] => prove::streams(options),
+        ["prove", "revocation", options @ ..] => revocation::run(options),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -21,10 +21,25 @@ pub fn run() -> Result<(), String> {
     } else {
         shell::step("cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
+    let on_postgres = on_postgres();
     // Also where the others failed, so that one run tells everything.
     shell::step("cargo", &["build", "--bin", "keyward"])?;
     let browsed = shell::step("node", &["--test", "tests/browser/"]);
-    tested.and(browsed)
+    tested.and(on_postgres).and(browsed)
+}
+
+/// The stories once more, on PostgreSQL; those of `replicas` run on it in any case, and have just been run.
+fn on_postgres() -> Result<(), String> {
+    let mut command = if shell::succeeds("cargo", &["nextest", "--version"]) {
+        let which = "binary(it) and not test(/^replicas::/)";
+        shell::command("cargo", &["nextest", "run", "--package", "keyward", "--no-fail-fast", "-E", which])
+    } else {
+        let words = ["test", "--package", "keyward", "--test", "it", "--no-fail-fast", "--", "--skip", "replicas::"];
+        shell::command("cargo", &words)
+    };
+    command.env("KEYWARD_TEST_DATABASE", "postgres");
+    println!("\n$ KEYWARD_TEST_DATABASE=postgres {command:?}");
+    shell::run(command)
 }
 
 /// Whether any library has an example in its documentation: a run of none would close on `0 passed`.

@@ -5,7 +5,7 @@ use vault::MacField;
 use crate::{
     Handle, Listing, StoreError, Write, agent_secrets,
     authentic::{Authentic, Standing, UNTOLD, checked, stamp, standing},
-    db::{execute, page, query},
+    db::{execute, page, query, search},
     listing::Count,
 };
 
@@ -196,19 +196,23 @@ pub async fn list(
     listing: &Listing<AgentKeySort>,
     filter: StatusFilter<'_>,
 ) -> Result<Vec<Standing<AgentKey>>, StoreError> {
-    macro_rules! by {
-        ($column:literal, $after:expr) => {
+    let phrase = search::rare_phrase(db, &listing.search).await?;
+    macro_rules! page_where {
+        ($names:expr, $column:literal, $after:expr) => {
             page!(
                 db,
                 AgentKey,
-                "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-                 secrets, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys \
-                 WHERE name_key LIKE $2 ESCAPE '\\' AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
-                 OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
-                 OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
-                 ELSE 'active' END)",
+                concat!(
+                    "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
+                     secrets, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE ",
+                    $names,
+                    " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                     OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
+                     OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
+                     ELSE 'active' END)"
+                ),
                 $column,
-                ["$7", "$8"],
+                ["$8", "$9"],
                 listing.descending,
                 $after,
                 listing.limit,
@@ -216,8 +220,17 @@ pub async fn list(
                 filter.status,
                 filter.now,
                 filter.soon,
-                filter.member_id
+                filter.member_id,
+                phrase.as_deref().unwrap_or_default()
             )
+        };
+    }
+    macro_rules! by {
+        ($column:literal, $after:expr) => {
+            match &phrase {
+                Some(_) => page_where!(search::by_index!(), $column, $after),
+                None => page_where!(search::by_scan!(), $column, $after),
+            }
         };
     }
     let rows = match listing.sort {
@@ -242,21 +255,41 @@ pub async fn count(
     listing: &Listing<AgentKeySort>,
     filter: StatusFilter<'_>,
 ) -> Result<i64, StoreError> {
-    let count = query!(
-        fetch_one,
-        db,
-        Count,
-        "SELECT count(*) AS n FROM (SELECT id FROM agent_keys WHERE name_key LIKE $1 ESCAPE '\\' \
-         AND ($5 = '' OR member_id = $5) AND ($2 = '' OR ($2 = 'unused' AND last_used_at = 0) \
-         OR ($2 = 'soon' AND expires_at > $3 AND expires_at < $4 AND disabled_at = 0) \
-         OR $2 = CASE WHEN expires_at <= $3 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' ELSE 'active' END) \
-         LIMIT 10001) AS counted",
-        listing.pattern(),
-        filter.status,
-        filter.now,
-        filter.soon,
-        filter.member_id
-    )?;
+    let phrase = search::phrase(db, &listing.search);
+    if let Some(phrase) = &phrase
+        && filter.status.is_empty()
+        && filter.member_id.is_empty()
+    {
+        return search::found(db, phrase, crate::EXACT_TOTAL + 1).await;
+    }
+    macro_rules! count_where {
+        ($from_names:expr) => {
+            query!(
+                fetch_one,
+                db,
+                Count,
+                concat!(
+                    "SELECT count(*) AS n FROM (SELECT id FROM ",
+                    $from_names,
+                    " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                     OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
+                     OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
+                     ELSE 'active' END) LIMIT $1) AS counted"
+                ),
+                crate::EXACT_TOTAL + 1,
+                listing.pattern(),
+                filter.status,
+                filter.now,
+                filter.soon,
+                filter.member_id,
+                phrase.as_deref().unwrap_or_default()
+            )
+        };
+    }
+    let count = match &phrase {
+        Some(_) => count_where!(search::led_by_index!()),
+        None => count_where!(concat!("agent_keys WHERE ", search::by_scan!())),
+    }?;
     Ok(count.n)
 }
 

@@ -1,33 +1,54 @@
-//! The one file that names a database. Everything else in this crate is SQL that both accept, run by the macros here.
+//! The one place that names a database: how each is opened here, PostgreSQL's ways in [`postgres`], connections and
+//! transactions in [`handles`]. Everything else in this crate is SQL that both accept, run by the macros here.
 
-use std::{
-    path::Path,
-    str::FromStr,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+mod handles;
+mod postgres;
+pub mod relocate;
+pub(crate) mod search;
+
+use std::{borrow::Cow, path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
-    pool::PoolConnection,
-    postgres::{PgPool, PgPoolOptions},
+    postgres::PgPool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::watch;
-use vault::Keyring;
 
+pub(crate) use self::{handles::in_time, postgres::INSTALLATION_LOCK};
+pub use self::{
+    handles::{Handle, Raw, Read, Store, Write},
+    postgres::{Claim, Line},
+};
 use crate::StoreError;
 
 /// The oldest SQLite that may hold keys: before it, a WAL could be corrupted under concurrent checkpoints.
 const MIN_SQLITE: (i64, i64, i64) = (3, 51, 3);
-/// How long a statement waits for another process's write lock before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a call waits for a free connection before the database counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 16;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How many connections a process takes, and how long it waits for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most connections to PostgreSQL, beside the two that tell of changes. SQLite has five, always.
+    pub max_connections: u32,
+    /// How long for a free connection, or a new one.
+    pub acquire_timeout: Duration,
+    /// How long for a statement, on PostgreSQL.
+    pub statement_timeout: Duration,
+    /// How long for what another process is writing.
+    pub lock_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: 16,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(3),
+        }
+    }
+}
 
 /// An open database, without the keys that authenticate its rows. See [`Store`].
 #[derive(Clone)]
@@ -40,7 +61,12 @@ pub enum Db {
         read: SqlitePool,
     },
     /// PostgreSQL, shared by replicas.
-    Postgres(PgPool),
+    Postgres {
+        /// Connections for all but the lease.
+        pool: PgPool,
+        /// How long is waited for what.
+        limits: Limits,
+    },
 }
 
 impl Db {
@@ -49,29 +75,23 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be opened or migrated, [`StoreError::Unsupported`] for a scheme
     /// that is neither, or a SQLite older than 3.51.3.
-    pub async fn open(url: &str) -> Result<Db, StoreError> {
+    pub async fn open(url: &str, limits: Limits) -> Result<Db, StoreError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            Db::open_sqlite(Path::new(path.trim_start_matches("//"))).await
+            Db::open_sqlite(Path::new(path.trim_start_matches("//")), limits).await
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let pool = PgPoolOptions::new()
-                .max_connections(POSTGRES_CONNECTIONS)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect(url)
-                .await?;
-            MIGRATOR.run(&pool).await.map_err(StoreError::migration)?;
-            Ok(Db::Postgres(pool))
+            Ok(Db::Postgres { pool: postgres::open(url, limits).await?, limits })
         } else {
             Err(StoreError::Unsupported("KEYWARD_DATABASE_URL must start with sqlite: or postgres://".to_owned()))
         }
     }
 
-    async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
+    async fn open_sqlite(path: &Path, limits: Limits) -> Result<Db, StoreError> {
         let options = SqliteConnectOptions::from_str("sqlite:")?
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(limits.lock_timeout)
             .pragma("secure_delete", "ON")
             .foreign_keys(true);
         let write = SqlitePoolOptions::new()
@@ -79,42 +99,35 @@ impl Db {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(limits.acquire_timeout)
             .connect_with(options.clone())
             .await?;
         assert_sqlite_version(&write).await?;
         MIGRATOR.run(&write).await.map_err(StoreError::migration)?;
+        search::index_sqlite(&write).await?;
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(limits.acquire_timeout)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await?;
         Ok(Db::Sqlite { write, read })
     }
 
-    /// A number that moves when *another process* wrote to the database file; constant on PostgreSQL, where the
-    /// changes table tells.
+    /// Whether several `serve` may run on it at once, each with a lease.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Db::Postgres { .. })
+    }
+
+    /// A number that moves when *another process* wrote to the database file; constant on PostgreSQL, where the changes
+    /// table and [`Line::foreign_writes`] tell.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn foreign_writes(&self) -> Result<i64, StoreError> {
         match self {
             Db::Sqlite { write, .. } => Ok(sqlx::query_scalar("PRAGMA data_version").fetch_one(write).await?),
-            Db::Postgres(_) => Ok(0),
+            Db::Postgres { .. } => Ok(0),
         }
-    }
-
-    /// Takes the right to be the only `serve` on a PostgreSQL database, for as long as the claim is kept: replicas do
-    /// not tell each other of changes yet. `None` where another one has it. On SQLite the data directory is locked
-    /// instead, and the claim is always given.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn claim(&self) -> Result<Option<Claim>, StoreError> {
-        let Db::Postgres(pool) = self else { return Ok(Some(Claim(None))) };
-        let mut conn = pool.acquire().await?;
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(7596018237)").fetch_one(&mut *conn).await?;
-        Ok(taken.then(|| Claim(Some(conn.detach()))))
     }
 
     /// Closes every connection; SQLite checkpoints its WAL.
@@ -124,21 +137,8 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Db::Postgres(pool) => pool.close().await,
+            Db::Postgres { pool, .. } => pool.close().await,
         }
-    }
-}
-
-/// Begins the one writing transaction. Where a commit fails for want of room, SQLite ends the transaction by itself and
-/// sqlx goes on counting it: such a connection begins nothing any more, so it is replaced.
-async fn begin_immediate(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-    const BEGIN: &str = "BEGIN IMMEDIATE";
-    match pool.begin_with(BEGIN).await {
-        Err(sqlx::Error::InvalidSavePointStatement) => {
-            pool.acquire().await?.close().await?;
-            pool.begin_with(BEGIN).await
-        }
-        begun => begun,
     }
 }
 
@@ -154,180 +154,33 @@ async fn assert_sqlite_version(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The right to be the only `serve` on a database; see [`Db::claim`]. Held by the session of a connection of its own.
-pub struct Claim(#[allow(dead_code, reason = "dropping it gives the right back")] Option<PgConnection>);
-
-/// The database together with the keys that authenticate its rows.
-#[derive(Clone)]
-pub struct Store {
-    db: Db,
-    keyring: Arc<RwLock<Known>>,
-    committed: Arc<watch::Sender<i64>>,
+/// What a statement is given, as PostgreSQL takes it: its texts hold no NUL. Nothing that is stored holds one either,
+/// so that what is looked for with one is not found, instead of failing.
+pub(crate) trait Portable {
+    /// What is bound.
+    type Bound;
+    /// Itself, with U+FFFD for NUL.
+    fn portable(self) -> Self::Bound;
 }
 
-/// The keyring, and the number of the set of keys that it holds.
-struct Known {
-    keyring: Arc<Keyring>,
-    version: i64,
-}
-
-impl Store {
-    /// Joins an open database and its keyring, which holds the set of keys with this number.
-    pub fn new(db: Db, keyring: Arc<Keyring>, version: i64) -> Store {
-        let keyring = Arc::new(RwLock::new(Known { keyring, version }));
-        Store { db, keyring, committed: Arc::new(watch::Sender::new(0)) }
-    }
-
-    /// Works with another set of keys from now on. Gives the one before: whatever was begun with it holds it until it
-    /// ends.
-    pub fn renew(&self, keyring: Keyring, version: i64) -> Arc<Keyring> {
-        let next = Known { keyring: Arc::new(keyring), version };
-        let mut known = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *known, next).keyring
-    }
-
-    /// The number of the set of keys that this process works with.
-    pub fn keyring_version(&self) -> i64 {
-        self.keyring.read().unwrap_or_else(PoisonError::into_inner).version
-    }
-
-    /// The database.
-    pub fn db(&self) -> &Db {
-        &self.db
-    }
-
-    /// The keys of this installation, as of now.
-    pub fn keyring(&self) -> Arc<Keyring> {
-        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner).keyring)
-    }
-
-    /// Tells of the number of the newest event that this process committed.
-    pub fn committed(&self) -> watch::Receiver<i64> {
-        self.committed.subscribe()
-    }
-
-    /// A connection for reading.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn read(&self) -> Result<Read, StoreError> {
-        let keyring = self.keyring();
-        let conn = match &self.db {
-            Db::Sqlite { read, .. } => ReadConn::Sqlite(read.acquire().await?),
-            Db::Postgres(pool) => ReadConn::Postgres(pool.acquire().await?),
-        };
-        Ok(Read { conn, keyring })
-    }
-
-    /// A transaction for writing; dropped without [`Write::commit`], it leaves nothing behind.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`], also when another process holds the write lock for too long; [`StoreError::Outdated`]
-    /// where this process would write with a key that is gone, so that nobody could read it.
-    pub async fn write(&self) -> Result<Write, StoreError> {
-        let keyring = self.keyring();
-        let conn = match &self.db {
-            Db::Sqlite { write, .. } => WriteConn::Sqlite(begin_immediate(write).await?),
-            Db::Postgres(pool) => WriteConn::Postgres(pool.begin().await?),
-        };
-        let mut tx = Write { conn, keyring, recorded: None, committed: Arc::clone(&self.committed) };
-        match crate::keyring::is_current(&mut tx).await? {
-            true => Ok(tx),
-            false => Err(StoreError::Outdated),
-        }
+impl Portable for i64 {
+    type Bound = i64;
+    fn portable(self) -> i64 {
+        self
     }
 }
 
-/// A connection for reading.
-pub struct Read {
-    conn: ReadConn,
-    keyring: Arc<Keyring>,
-}
-
-enum ReadConn {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
-}
-
-/// A transaction. What changes authority is recorded by [`crate::audit::record`] before the commit.
-pub struct Write {
-    conn: WriteConn,
-    keyring: Arc<Keyring>,
-    recorded: Option<i64>,
-    committed: Arc<watch::Sender<i64>>,
-}
-
-enum WriteConn {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
-}
-
-impl Write {
-    /// Makes the transaction durable.
-    ///
-    /// # Errors
-    /// [`StoreError::CommitFailed`]: it is not known whether it was.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        match self.conn {
-            WriteConn::Sqlite(tx) => tx.commit().await,
-            WriteConn::Postgres(tx) => tx.commit().await,
-        }
-        .map_err(StoreError::CommitFailed)?;
-        if let Some(seq) = self.recorded {
-            self.committed.send_if_modified(|newest| {
-                let is_newer = seq > *newest;
-                *newest = seq.max(*newest);
-                is_newer
-            });
-        }
-        Ok(())
-    }
-
-    /// Notes that the event with this number is part of the transaction.
-    pub(crate) fn note_recorded(&mut self, seq: i64) {
-        self.recorded = Some(seq);
+impl Portable for String {
+    type Bound = String;
+    fn portable(self) -> String {
+        if self.contains('\0') { self.replace('\0', "\u{FFFD}") } else { self }
     }
 }
 
-/// Something statements can run on: a [`Read`] or a [`Write`].
-pub trait Handle: Send {
-    /// The driver's connection.
-    fn raw(&mut self) -> Raw<'_>;
-    /// The keys that authenticate rows.
-    fn keyring(&self) -> &Keyring;
-}
-
-/// A borrowed driver connection.
-pub enum Raw<'c> {
-    /// SQLite.
-    Sqlite(&'c mut SqliteConnection),
-    /// PostgreSQL.
-    Postgres(&'c mut PgConnection),
-}
-
-impl Handle for Read {
-    fn raw(&mut self) -> Raw<'_> {
-        match &mut self.conn {
-            ReadConn::Sqlite(conn) => Raw::Sqlite(conn),
-            ReadConn::Postgres(conn) => Raw::Postgres(conn),
-        }
-    }
-
-    fn keyring(&self) -> &Keyring {
-        &self.keyring
-    }
-}
-
-impl Handle for Write {
-    fn raw(&mut self) -> Raw<'_> {
-        match &mut self.conn {
-            WriteConn::Sqlite(tx) => Raw::Sqlite(tx),
-            WriteConn::Postgres(tx) => Raw::Postgres(tx),
-        }
-    }
-
-    fn keyring(&self) -> &Keyring {
-        &self.keyring
+impl<'a> Portable for &'a str {
+    type Bound = Cow<'a, str>;
+    fn portable(self) -> Cow<'a, str> {
+        if self.contains('\0') { Cow::Owned(self.replace('\0', "\u{FFFD}")) } else { Cow::Borrowed(self) }
     }
 }
 
@@ -337,8 +190,8 @@ macro_rules! execute {
         match $crate::db::Handle::raw($db) {
             $crate::db::Raw::Sqlite(conn) => sqlx::query::<sqlx::Sqlite>($sql)
                 $(.bind($arg))*.execute(conn).await.map(|done| done.rows_affected()),
-            $crate::db::Raw::Postgres(conn) => sqlx::query::<sqlx::Postgres>($sql)
-                $(.bind($arg))*.execute(conn).await.map(|done| done.rows_affected()),
+            $crate::db::Raw::Postgres(conn, patience) => $crate::db::in_time(patience, sqlx::query::<sqlx::Postgres>($sql)
+                $(.bind($crate::db::Portable::portable($arg)))*.execute(conn)).await.map(|done| done.rows_affected()),
         }
         .map_err($crate::StoreError::from)
     };
@@ -350,8 +203,9 @@ macro_rules! query {
         match $crate::db::Handle::raw($db) {
             $crate::db::Raw::Sqlite(conn) => sqlx::query_as::<sqlx::Sqlite, $row>($sql)
                 $(.bind($arg))*.$fetch(conn).await,
-            $crate::db::Raw::Postgres(conn) => sqlx::query_as::<sqlx::Postgres, $row>($sql)
-                $(.bind($arg))*.$fetch(conn).await,
+            $crate::db::Raw::Postgres(conn, patience) => $crate::db::in_time(
+                patience, sqlx::query_as::<sqlx::Postgres, $row>($sql)
+                $(.bind($crate::db::Portable::portable($arg)))*.$fetch(conn)).await,
         }
         .map_err($crate::StoreError::from)
     };
@@ -360,7 +214,7 @@ macro_rules! query {
 /// One page in key order: `$select` ends inside a WHERE clause whose last placeholder is `$1` (the limit) or one of
 /// `$args`; `$value` and `$id` are the next two placeholders, for the row after which the page starts.
 macro_rules! page {
-    ($db:expr, $row:ty, $select:literal, $column:literal, [$value:literal, $id:literal], $descending:expr,
+    ($db:expr, $row:ty, $select:expr, $column:literal, [$value:literal, $id:literal], $descending:expr,
      $after:expr, $limit:expr $(, $arg:expr)* $(,)?) => {
         match ($descending, $after) {
             (false, None) => $crate::db::query!(fetch_all, $db, $row,
@@ -382,7 +236,7 @@ macro_rules! on_pool {
     ($db:expr, $query:ident, $fetch:ident, $sql:expr) => {
         match $db {
             $crate::Db::Sqlite { write, .. } => sqlx::$query::<sqlx::Sqlite, _>($sql).$fetch(write).await?,
-            $crate::Db::Postgres(pool) => sqlx::$query::<sqlx::Postgres, _>($sql).$fetch(pool).await?,
+            $crate::Db::Postgres { pool, .. } => sqlx::$query::<sqlx::Postgres, _>($sql).$fetch(pool).await?,
         }
     };
 }
@@ -396,8 +250,13 @@ macro_rules! in_transaction {
                 $body
                 $tx.commit().await?;
             }
-            $crate::Db::Postgres(pool) => {
+            $crate::Db::Postgres { pool, .. } => {
                 let mut $tx = pool.begin().await?;
+                // SQLite has one writer at a time; here it takes a lock.
+                sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                    .bind($crate::db::INSTALLATION_LOCK)
+                    .execute(&mut *$tx)
+                    .await?;
                 $body
                 $tx.commit().await?;
             }

@@ -110,12 +110,19 @@ fn stored(key: PurposeKey) -> Result<StoredKey, StoreError> {
 /// [`StoreError`]; [`StoreError::Taken`] where another process was first.
 pub async fn create(db: &Db, id: &str, check_value: &str, keys: &[StoredKey], now: i64) -> Result<(), StoreError> {
     in_transaction!(db, tx, {
-        sqlx::query("INSERT INTO installation (id, created_at, check_value, epoch) VALUES ($1, $2, $3, 1)")
-            .bind(id)
-            .bind(now)
-            .bind(check_value)
-            .execute(&mut *tx)
-            .await?;
+        let made = sqlx::query(
+            "INSERT INTO installation (id, created_at, check_value, epoch) \
+             SELECT $1, $2, $3, 1 WHERE NOT EXISTS (SELECT id FROM installation) \
+             AND NOT EXISTS (SELECT table_name FROM relocations)",
+        )
+        .bind(id)
+        .bind(now)
+        .bind(check_value)
+        .execute(&mut *tx)
+        .await?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Taken("another process made the installation".to_owned()));
+        }
         for key in keys {
             sqlx::query(
                 "INSERT INTO purpose_keys (id, purpose, wrapped, created_at, active_at) VALUES ($1, $2, $3, $4, $5)",

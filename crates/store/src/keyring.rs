@@ -133,19 +133,28 @@ pub async fn peppered(db: &mut impl Handle, pepper_id: &str) -> Result<i64, Stor
     Ok(count.n)
 }
 
-/// Notes that the one running server has this set. Whatever else is noted is of servers that run no more.
+/// Notes that a running server has this set.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn took_up(tx: &mut Write, server_id: &str, started_at: i64, version: i64) -> Result<(), StoreError> {
-    execute!(tx, "DELETE FROM servers")?;
+pub async fn took_up(db: &mut impl Handle, server_id: &str, started_at: i64, version: i64) -> Result<(), StoreError> {
     execute!(
-        tx,
-        "INSERT INTO servers (id, started_at, keyring_version) VALUES ($1, $2, $3)",
+        db,
+        "INSERT INTO servers (id, started_at, keyring_version) VALUES ($1, $2, $3) \
+         ON CONFLICT (id) DO UPDATE SET keyring_version = excluded.keyring_version",
         server_id,
         started_at,
         version
     )?;
+    Ok(())
+}
+
+/// Forgets all servers but this one: to be called where it is the only one, so that the others run no more.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn forget_others(tx: &mut Write, server_id: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM servers WHERE id <> $1", server_id)?;
     Ok(())
 }
 
@@ -175,6 +184,25 @@ pub async fn is_taken_up(db: &mut impl Handle, version: i64) -> Result<bool, Sto
         Taken,
         "SELECT count(*) AS n, (SELECT count(*) FROM servers WHERE keyring_version < $1) AS behind FROM servers",
         version
+    )?;
+    Ok(taken.n > 0 && taken.behind == 0)
+}
+
+/// The same where replicas serve: whether there are any whose lease was renewed since `alive_since`, and every one of them
+/// has noted this set or a newer one. One whose lease is over decides nothing, and takes the set up before it does again.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn is_taken_up_by_replicas(db: &mut impl Handle, version: i64, alive_since: i64) -> Result<bool, StoreError> {
+    let taken = query!(
+        fetch_one,
+        db,
+        Taken,
+        "SELECT count(*) AS n, (SELECT count(*) FROM replicas WHERE renewed_at >= $2 \
+         AND id NOT IN (SELECT id FROM servers WHERE keyring_version >= $1)) AS behind \
+         FROM replicas WHERE renewed_at >= $2",
+        version,
+        alive_since
     )?;
     Ok(taken.n > 0 && taken.behind == 0)
 }

@@ -3,10 +3,11 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`db`] | the one file that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
+//! | [`db`] | the one place that names a database: [`Store`], [`Read`], [`Write`], the macros that run statements |
 //! | [`installation`], [`master_key`] | the installation's id, check value and wrapped keys; another master key |
 //! | [`keyring`], [`restamp`] | the set of keys and who has taken it up; rows whose MACs and seals are made anew |
 //! | [`audit`], [`chain`] | the one sequence: audit events and change records; what proves them |
+//! | [`changes`], [`replicas`] | what other processes committed; who serves, and until when it may trust its memory |
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
 
@@ -15,6 +16,7 @@ pub mod agent_secrets;
 pub mod audit;
 pub mod authentic;
 pub mod chain;
+pub mod changes;
 pub mod db;
 mod error;
 pub mod general_keys;
@@ -32,6 +34,7 @@ pub mod members;
 pub mod models;
 pub mod pending_sign_ins;
 pub mod providers;
+pub mod replicas;
 pub mod restamp;
 pub mod restore;
 pub mod scrub;
@@ -40,7 +43,7 @@ pub mod sessions;
 pub mod usage;
 
 pub use authentic::{Authentic, Standing};
-pub use db::{Claim, Db, Handle, Read, Store, Write};
+pub use db::{Claim, Db, Handle, Limits, Line, Read, Store, Write, relocate};
 pub use error::StoreError;
 pub use listing::{EXACT_TOTAL, Listing, SortValue};
 pub use providers::CatalogSort;

@@ -47,7 +47,8 @@ impl<S> Listing<S> {
     }
 }
 
-/// A LIKE pattern (with `\` as its escape) for rows that contain `text` literally.
+/// A LIKE pattern (with `\` as its escape) for rows that contain `text` literally. No row holds a NUL, at which SQLite
+/// would take the pattern to end.
 pub(crate) fn like_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
@@ -55,7 +56,7 @@ pub(crate) fn like_pattern(text: &str) -> String {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }
-        pattern.push(c);
+        pattern.push(if c == '\0' { '\u{FFFD}' } else { c });
     }
     pattern.push('%');
     pattern
@@ -73,5 +74,6 @@ mod tests {
     #[test]
     fn wildcards_of_the_search_are_literal() {
         assert_eq!(like_pattern(r"50%_\"), r"%50\%\_\\%");
+        assert_eq!(like_pattern("a\0b"), "%a\u{FFFD}b%");
     }
 }

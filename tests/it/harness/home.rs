@@ -1,15 +1,18 @@
 //! A data directory that has been bootstrapped, and the binary run on it.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::{Port, TestServer};
+use super::backend::{is_postgres, shared_cluster, write_master_key};
+use super::{Port, PostgresDatabase, TestServer};
 
 /// The first member of every server in these tests.
 const OWNER: &str = "owner@example.com";
@@ -22,12 +25,46 @@ pub struct Home {
     dir: TempDir,
     port: Port,
     token: String,
+    database: Option<Arc<PostgresDatabase>>,
+    /// Over what the database is reached, where not at once.
+    database_url: Option<String>,
 }
 
 impl Home {
     /// A directory on which `keyward bootstrap` has run.
     pub async fn new() -> Self {
         Self::empty().bootstrapped_with(&[]).await
+    }
+
+    /// The same on SQLite in any case: for tests that are about its files.
+    pub async fn new_on_sqlite() -> Self {
+        Self::empty_on_sqlite().bootstrapped_with(&[]).await
+    }
+
+    /// The same on a database of PostgreSQL.
+    pub async fn new_on(database: PostgresDatabase) -> Self {
+        Self::empty_on(Arc::new(database)).bootstrapped_with(&[]).await
+    }
+
+    /// A directory on which nothing has run, with such a database.
+    pub fn empty_on_postgres(database: PostgresDatabase) -> Self {
+        Self::empty_on(Arc::new(database))
+    }
+
+    /// A directory for one more server on the same database of PostgreSQL.
+    pub fn beside(&self) -> Self {
+        let mut home = Self::empty_on(Arc::clone(self.database.as_ref().expect("a database that can be shared")));
+        std::fs::copy(self.master_key(), home.master_key()).unwrap();
+        home.token = self.token.clone();
+        home
+    }
+
+    /// A directory for a server of the same installation on another database.
+    pub fn beside_on(&self, database: &PostgresDatabase) -> Self {
+        let home = Self::empty_on_sqlite();
+        std::fs::create_dir(home.data()).unwrap();
+        std::fs::copy(self.master_key(), home.master_key()).unwrap();
+        home.with_database_url(database.url())
     }
 
     /// This directory, once `keyward bootstrap` has run on it with these variables.
@@ -42,7 +79,81 @@ impl Home {
 
     /// A directory on which nothing has run.
     pub fn empty() -> Self {
-        Self { dir: TempDir::new().unwrap(), port: Port::claim(), token: String::new() }
+        if is_postgres() {
+            return Self::empty_on(Arc::new(PostgresDatabase::new(shared_cluster())));
+        }
+        Self::empty_on_sqlite()
+    }
+
+    /// The same on SQLite in any case.
+    pub fn empty_on_sqlite() -> Self {
+        let (dir, port) = (TempDir::new().unwrap(), Port::claim());
+        Self { dir, port, token: String::new(), database: None, database_url: None }
+    }
+
+    /// With PostgreSQL the master key must be there, so it is made.
+    fn empty_on(database: Arc<PostgresDatabase>) -> Self {
+        let home = Self { database: Some(database), ..Self::empty_on_sqlite() };
+        std::fs::create_dir(home.data()).unwrap();
+        std::fs::set_permissions(home.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        write_master_key(&home.master_key());
+        home
+    }
+
+    /// Reaches the database over this URL from now on.
+    pub fn with_database_url(mut self, url: String) -> Self {
+        self.database_url = Some(url);
+        self
+    }
+
+    /// Its database, where that is one of PostgreSQL.
+    pub fn postgres(&self) -> Option<&PostgresDatabase> {
+        self.database.as_deref()
+    }
+
+    /// That database's URL, past any proxy.
+    pub fn postgres_url(&self) -> Option<String> {
+        self.postgres().map(PostgresDatabase::url)
+    }
+
+    /// The state of the database, to be put back later. Only of a stopped server.
+    pub fn saved(&self) -> Saved {
+        match self.postgres() {
+            Some(database) => Saved::Postgres(database.copied()),
+            // Whose WAL is folded in.
+            None => Saved::Sqlite(std::fs::read(self.database_file()).unwrap()),
+        }
+    }
+
+    /// Puts a state of the database back.
+    pub fn put_back(&self, saved: &Saved) {
+        match (saved, self.postgres()) {
+            (Saved::Postgres(copy), Some(database)) => database.become_as(copy),
+            (Saved::Sqlite(bytes), None) => {
+                let path = self.database_file();
+                for suffix in ["-wal", "-shm"] {
+                    let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+                }
+                std::fs::write(path, bytes).unwrap();
+            }
+            _ => panic!("a state of another kind of database"),
+        }
+    }
+
+    /// All that the database holds, to be compared.
+    pub fn database_state(&self) -> Vec<u8> {
+        match self.postgres() {
+            Some(database) => database.dump().into_bytes(),
+            None => std::fs::read(self.database_file()).unwrap(),
+        }
+    }
+
+    /// Loses the database.
+    pub fn lose_database(&self) {
+        match self.postgres() {
+            Some(database) => database.lose(),
+            None => std::fs::remove_file(self.database_file()).unwrap(),
+        }
     }
 
     /// `keyward bootstrap` for that address, whatever comes of it.
@@ -130,7 +241,7 @@ impl Home {
         log
     }
 
-    /// Every file under the directory with its bytes: data, logs, all.
+    /// Every file under the directory with its bytes: data, logs, all; and what a database of PostgreSQL holds.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         let mut folders = vec![self.path().to_owned()];
@@ -144,6 +255,9 @@ impl Home {
                     files.push((path, bytes));
                 }
             }
+        }
+        if let Some(database) = self.postgres().filter(|_| !self.token.is_empty()) {
+            files.push((PathBuf::from("the database"), database.dump().into_bytes()));
         }
         files
     }
@@ -161,6 +275,9 @@ impl Home {
             .env("KEYWARD_DATA_DIR", self.data())
             .env("KEYWARD_LOG", "trace")
             .kill_on_drop(true);
+        if let Some(url) = self.database_url.clone().or_else(|| self.postgres_url()) {
+            command.env("KEYWARD_DATABASE_URL", url).env("KEYWARD_MASTER_KEY_FILE", self.master_key());
+        }
         command
     }
 }
@@ -171,6 +288,15 @@ fn bootstrap_of(email: &str) -> [&str; 6] {
 
 fn password_line() -> String {
     format!("{OWNER_PASSWORD}\n")
+}
+
+/// A state of a database.
+#[derive(Debug)]
+pub enum Saved {
+    /// The bytes of the file.
+    Sqlite(Vec<u8>),
+    /// A copy in the same cluster.
+    Postgres(PostgresDatabase),
 }
 
 /// A server about to be started.

@@ -6,12 +6,18 @@ mod agent;
 mod answer;
 mod api;
 mod authenticator;
+mod backend;
 mod database;
 mod home;
 mod issuer;
 mod people;
 mod port;
+#[path = "../../../xtask/src/postgres.rs"]
+#[allow(dead_code, reason = "shared with the proofs")]
+mod postgres;
 mod provider;
+#[path = "../../../xtask/src/proxy.rs"]
+mod proxy;
 mod raw;
 mod server;
 mod socket;
@@ -25,12 +31,14 @@ pub use agent::{Agent, http};
 pub use answer::{Answer, Transcript};
 pub use api::Api;
 pub use authenticator::{Authenticator, SECOND_FACTOR, recovery_codes_of, sealed_of};
+pub use backend::{Cluster, PostgresDatabase, shared_cluster};
 pub use database::{Cell, Database};
 pub use home::{Home, Start};
 pub use issuer::{FakeIssuer, Signed, query_of};
 pub use people::{Person, token_of};
 pub use port::Port;
 pub use provider::{FakeProvider, Reply, Stage};
+pub use proxy::Proxy;
 pub use raw::exchange;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};

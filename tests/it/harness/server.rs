@@ -19,6 +19,11 @@ impl TestServer {
         Home::new().await.serve().start().await
     }
 
+    /// The same on SQLite in any case: for tests that are about its files.
+    pub async fn start_on_sqlite() -> Self {
+        Home::new_on_sqlite().await.serve().start().await
+    }
+
     pub(super) async fn once_ready(mut child: Child, home: Home) -> Self {
         let readyz = format!("{}/readyz", home.url());
         let http = super::agent::http();

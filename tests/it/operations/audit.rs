@@ -201,7 +201,7 @@ async fn members_or_events_deleted_in_the_database_open_no_first_run() {
 
 #[tokio::test]
 async fn where_there_is_no_installation_nothing_is_made() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let done = audit(&home, &["verify"]).await;
     assert_eq!(done.status.code(), Some(1));
     assert!(stderr(&done).contains("no installation"), "{}", stderr(&done));

@@ -33,7 +33,7 @@ async fn says_what_is_wrong() {
 
 #[tokio::test]
 async fn makes_nothing_where_nothing_is() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     for exists in [false, true] {
         if exists {
             fs::create_dir(home.data()).unwrap();
@@ -58,7 +58,7 @@ async fn warns_of_a_data_directory_that_others_can_look_into() {
 
 #[tokio::test]
 async fn what_keyward_makes_in_a_directory_open_to_others_they_cannot_read() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     fs::create_dir(home.data()).unwrap();
     open_to(&home.data(), 0o755);
     assert_eq!(home.bootstrap("owner@example.com").await.status.code(), Some(0));

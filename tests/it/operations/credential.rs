@@ -29,7 +29,7 @@ fn variable(dir: &Path) -> String {
 
 #[tokio::test]
 async fn it_is_the_master_key_where_no_setting_names_another() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let dir = credentials(&home).await;
     let home = home.serve().env("CREDENTIALS_DIRECTORY", dir.to_str().unwrap()).start().await.stop().await;
     assert!(!home.master_key().exists(), "another master key was made beside the credential");
@@ -50,7 +50,7 @@ async fn it_is_the_master_key_where_no_setting_names_another() {
 
 #[tokio::test]
 async fn a_service_without_this_credential_has_its_master_key_in_the_data_directory() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let dir = home.path().join("credentials");
     fs::create_dir(&dir).unwrap();
     let home = home.serve().env("CREDENTIALS_DIRECTORY", dir.to_str().unwrap()).start().await.stop().await;
@@ -59,7 +59,7 @@ async fn a_service_without_this_credential_has_its_master_key_in_the_data_direct
 
 #[tokio::test]
 async fn one_that_others_can_read_or_change_is_refused() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let dir = credentials(&home).await;
     let file = dir.join(NAME);
     for (file_mode, dir_mode) in [(0o444, 0o500), (0o404, 0o500), (0o420, 0o500), (0o402, 0o700), (0o400, 0o755)] {
@@ -79,7 +79,7 @@ async fn one_that_others_can_read_or_change_is_refused() {
 
 #[tokio::test]
 async fn a_change_of_it_says_how_the_new_one_is_put_in_place() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let dir = credentials(&home).await;
     let home = home.serve().env("CREDENTIALS_DIRECTORY", dir.to_str().unwrap()).start().await.stop().await;
     let next = home.path().join("next.key");

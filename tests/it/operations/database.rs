@@ -35,12 +35,12 @@ async fn locked_by_another_writer_changes_wait_or_fail_with_503_and_calls_go_on(
     world.agent.chat(World::MODEL).await.expect(200);
 
     let mut database = keyward.database().await;
-    database.execute("BEGIN EXCLUSIVE").await;
+    database.lock().await;
     world.agent.chat(World::MODEL).await.expect(200);
     unavailable(keyward.api().post("/agent-keys", json!({ "name": "x" })).await);
     unavailable(keyward.api().delete(&world.agent_key_path()).await);
     world.agent.chat(World::MODEL).await.expect(200);
-    database.execute("ROLLBACK").await;
+    database.release().await;
 
     // Nothing half done, and what was counted meanwhile is written now.
     assert_eq!(keyward.api().get("/agent-keys").await.expect(200).json()["total"], 1);
@@ -54,7 +54,7 @@ async fn locked_by_another_writer_changes_wait_or_fail_with_503_and_calls_go_on(
 
 #[tokio::test]
 async fn a_full_disk_fails_changes_with_503_while_calls_go_on_and_recovers() {
-    let home = Home::new().await;
+    let home = Home::new_on_sqlite().await;
     let disk = home.path().join("disk");
     let shown = disk.to_str().unwrap().to_owned();
     let start = home.serve().env("TEST_DISK", shown);
@@ -102,7 +102,7 @@ fn fill(path: &str) {
 
 #[tokio::test]
 async fn a_read_only_directory_is_refused_at_the_start_and_not_changed() {
-    let keyward = TestServer::start().await;
+    let keyward = TestServer::start_on_sqlite().await;
     let provider = FakeProvider::start().await;
     let world = keyward.with_linked_model(&provider).await;
     let home = keyward.stop().await;
@@ -151,7 +151,7 @@ async fn a_key_that_is_not_in_memory_is_never_called_bad_while_the_database_is_b
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_and_kept() {
-    let home = Home::new().await;
+    let home = Home::new_on_sqlite().await;
     let path = home.database_file();
     let garbage = b"this is not a database, and somebody may want it back".repeat(100);
     for suffix in ["-wal", "-shm"] {
@@ -168,9 +168,10 @@ async fn a_file_that_is_no_database_is_refused_and_kept() {
 async fn a_database_of_a_later_version_is_refused_and_kept() {
     let home = Home::new().await;
     let mut database = crate::harness::Database::open(&home).await;
+    let checksum = if home.postgres().is_some() { "'\\x00'" } else { "x'00'" };
     let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (99990101000000, 'from the future', 1, x'00', 1)";
-    database.execute(later).await;
+                 VALUES (99990101000000, 'from the future', true, CHECKSUM, 1)";
+    database.execute(later.replace("CHECKSUM", checksum)).await;
     drop(database);
     let (output, _home) = home.serve().refused().await;
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));

@@ -43,7 +43,7 @@ async fn prints_a_curl_line_that_answers_streaming_and_not() {
 
 #[tokio::test]
 async fn says_how_to_sign_in_and_leaves_the_data_directory_alone() {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let data = home.data();
     let keyward = home.serve().with_arguments(&["--demo"]).start().await;
     let stdout = keyward.home().path().join("stdout.log");

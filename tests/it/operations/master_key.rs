@@ -32,10 +32,6 @@ async fn works_again(home: Home, world: &World) {
     keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
 }
 
-fn database_bytes(home: &Home) -> Vec<u8> {
-    std::fs::read(home.database_file()).unwrap()
-}
-
 #[tokio::test]
 async fn a_new_one_is_32_random_bytes_in_base64() {
     let home = Home::empty();
@@ -52,12 +48,12 @@ async fn a_new_one_is_32_random_bytes_in_base64() {
 #[tokio::test]
 async fn missing_beside_a_database_it_is_not_made_anew() {
     let (home, world, _provider) = used().await;
-    let (key, database) = (std::fs::read(home.master_key()).unwrap(), database_bytes(&home));
+    let (key, database) = (std::fs::read(home.master_key()).unwrap(), home.database_state());
     std::fs::remove_file(home.master_key()).unwrap();
 
     let home = refuses(home, "").await;
     assert!(!home.master_key().exists(), "a new master key would make every sealed value unreadable");
-    assert_eq!(database_bytes(&home), database);
+    assert_eq!(home.database_state(), database);
 
     write_key(&home, &key, 0o600);
     works_again(home, &world).await;
@@ -71,7 +67,7 @@ fn write_key(home: &Home, bytes: &[u8], mode: u32) {
 #[tokio::test]
 async fn of_the_wrong_length_or_no_base64_at_all_it_is_refused_and_kept() {
     let (mut home, world, _provider) = used().await;
-    let (key, database) = (std::fs::read(home.master_key()).unwrap(), database_bytes(&home));
+    let (key, database) = (std::fs::read(home.master_key()).unwrap(), home.database_state());
     for bad in [
         String::new(),
         STANDARD.encode([7; 31]),
@@ -83,7 +79,7 @@ async fn of_the_wrong_length_or_no_base64_at_all_it_is_refused_and_kept() {
         write_key(&home, bad.as_bytes(), 0o600);
         home = refuses(home, "").await;
         assert_eq!(std::fs::read(home.master_key()).unwrap(), bad.as_bytes());
-        assert_eq!(database_bytes(&home), database);
+        assert_eq!(home.database_state(), database);
     }
     write_key(&home, &key, 0o600);
     works_again(home, &world).await;
@@ -92,12 +88,12 @@ async fn of_the_wrong_length_or_no_base64_at_all_it_is_refused_and_kept() {
 #[tokio::test]
 async fn another_one_is_noticed_at_the_start() {
     let (home, world, _provider) = used().await;
-    let (key, database) = (std::fs::read(home.master_key()).unwrap(), database_bytes(&home));
+    let (key, database) = (std::fs::read(home.master_key()).unwrap(), home.database_state());
     let other = STANDARD.encode([7; 32]);
     write_key(&home, other.as_bytes(), 0o600);
     let home = refuses(home, "").await;
     assert_eq!(std::fs::read(home.master_key()).unwrap(), other.as_bytes());
-    assert_eq!(database_bytes(&home), database);
+    assert_eq!(home.database_state(), database);
     write_key(&home, &key, 0o600);
     works_again(home, &world).await;
 }
@@ -118,7 +114,8 @@ async fn readable_by_others_it_is_refused_until_it_is_not() {
 
 #[tokio::test]
 async fn named_and_missing_before_a_new_database_it_is_asked_for_and_nothing_is_made() {
-    let home = Home::empty();
+    // With PostgreSQL the file has to be named in any case.
+    let home = Home::empty_on_sqlite();
     let named = home.path().join("elsewhere.key");
     let shown = named.to_str().unwrap().to_owned();
     let (output, home) = home.serve().env("KEYWARD_MASTER_KEY_FILE", shown.clone()).refused().await;

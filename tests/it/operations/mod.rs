@@ -11,6 +11,7 @@ mod hosts;
 mod key_rotation;
 mod master_key;
 mod metrics;
+mod migrate_database;
 mod openapi;
 mod proxies;
 mod recover;

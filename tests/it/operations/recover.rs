@@ -54,7 +54,7 @@ async fn refuses_an_unknown_address_a_bad_password_and_an_empty_directory() {
     assert!(code == Some(1) && said.contains("there is no member"), "{said}");
     let (code, said) = recover(&home, "owner@example.com", "short").await;
     assert!(code == Some(1) && said.contains("the password on standard input must have at least"), "{said}");
-    let empty = Home::empty();
+    let empty = Home::empty_on_sqlite();
     let (code, said) = recover(&empty, "owner@example.com", NEW).await;
     assert!(code == Some(1) && said.contains("there is no database yet"), "{said}");
     assert!(!empty.data().exists() || std::fs::read_dir(empty.data()).unwrap().next().is_none());

@@ -8,19 +8,6 @@ use serde_json::json;
 
 use crate::harness::{Database, FakeProvider, Home, TestServer, World, until};
 
-/// The database file's bytes, to be put back later. Only of a stopped server, whose WAL is folded in.
-fn copy_of(home: &Home) -> Vec<u8> {
-    fs::read(home.database_file()).unwrap()
-}
-
-fn put_back(home: &Home, copy: &[u8]) {
-    let path = home.database_file();
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{suffix}", path.display()));
-    }
-    fs::write(path, copy).unwrap();
-}
-
 fn mark(home: &Home) -> PathBuf {
     home.data().join("rollback.mark")
 }
@@ -58,7 +45,7 @@ async fn an_older_database_is_refused_until_it_is_accepted_and_what_was_revoked_
     let (deleted, disabled) = (keyward.api().agent_key("deleted").await, keyward.api().agent_key("disabled").await);
     let spare = keyward.api().general_key("SPARE", "sk-test-value-of-a-spare-key").await;
     let home = keyward.stop().await;
-    let copy = copy_of(&home);
+    let copy = home.saved();
 
     let keyward = home.serve().start().await;
     let api = keyward.api();
@@ -69,7 +56,7 @@ async fn an_older_database_is_refused_until_it_is_accepted_and_what_was_revoked_
     api.patch(&world.general_key_path(), json!({ "value": "sk-test-another-value-abc" })).await.expect(200);
     let home = keyward.stop().await;
 
-    put_back(&home, &copy);
+    home.put_back(&copy);
     let home = refuses(home, "keyward restore accept").await;
     let done = home.run(&["restore", "accept"], "").await;
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
@@ -90,7 +77,7 @@ async fn an_older_database_is_refused_until_it_is_accepted_and_what_was_revoked_
     // The state before the acceptance is behind now, too, and so is the same copy once more.
     let home = keyward.stop().await;
     assert_eq!(home.run(&["audit", "verify"], "").await.status.code(), Some(0));
-    put_back(&home, &copy);
+    home.put_back(&copy);
     refuses(home, "epoch").await;
 }
 
@@ -102,7 +89,7 @@ async fn a_key_rotated_since_is_disabled_in_an_older_database() {
     let (rotated, retired) = (keyward.api().agent_key("rotated").await, keyward.api().agent_key("retired").await);
     let path = |key: &serde_json::Value| format!("/agent-keys/{}", key["id"].as_str().unwrap());
     let home = keyward.stop().await;
-    let copy = copy_of(&home);
+    let copy = home.saved();
     let keyward = home.serve().start().await;
     let api = keyward.api();
     api.act(&format!("{}/rotate", path(&rotated))).await.expect(201);
@@ -113,7 +100,7 @@ async fn a_key_rotated_since_is_disabled_in_an_older_database() {
     api.act(&format!("{}/enable", path(&retired))).await.expect(200);
     let home = keyward.stop().await;
 
-    put_back(&home, &copy);
+    home.put_back(&copy);
     let done = home.run(&["restore", "accept"], "").await;
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     let said = stdout(&done);
@@ -135,7 +122,7 @@ async fn where_the_journal_cannot_be_relied_on_agent_keys_wait_for_a_confirmatio
     let world = keyward.with_linked_model(&provider).await;
     let deleted = keyward.api().agent_key("deleted").await;
     let home = keyward.stop().await;
-    let copy = copy_of(&home);
+    let copy = home.saved();
     let keyward = home.serve().start().await;
     keyward.api().delete(&format!("/agent-keys/{}", deleted["id"].as_str().unwrap())).await.expect(204);
     let home = keyward.stop().await;
@@ -144,7 +131,7 @@ async fn where_the_journal_cannot_be_relied_on_agent_keys_wait_for_a_confirmatio
 
     let mut home = home;
     for (bad, keep) in [(Some(touched.into_bytes()), false), (None, false), (None, true)] {
-        put_back(&home, &copy);
+        home.put_back(&copy);
         fs::write(mark(&home), &marked).unwrap();
         match bad {
             Some(bytes) => fs::write(journal(&home), bytes).unwrap(),
@@ -174,13 +161,13 @@ async fn where_the_journal_cannot_be_relied_on_agent_keys_wait_for_a_confirmatio
 async fn a_database_with_another_history_or_none_is_refused() {
     let keyward = TestServer::start().await;
     let home = keyward.stop().await;
-    let (copy, marked) = (copy_of(&home), fs::read(mark(&home)).unwrap());
+    let (copy, marked) = (home.saved(), fs::read(mark(&home)).unwrap());
     let keyward = home.serve().start().await;
     keyward.api().agent_key("one history").await;
     keyward.api().agent_key("and more of it").await;
     let home = keyward.stop().await;
     let newer = fs::read(mark(&home)).unwrap();
-    put_back(&home, &copy);
+    home.put_back(&copy);
     fs::write(mark(&home), &marked).unwrap();
     let keyward = home.serve().start().await;
     for name in ["another", "history", "longer than the first"] {
@@ -197,7 +184,7 @@ async fn a_database_with_another_history_or_none_is_refused() {
     database.execute(empty).await;
     drop(database);
     let home = refuses(home, "ends at event 0").await;
-    fs::remove_file(home.database_file()).unwrap();
+    home.lose_database();
     let home = refuses(home, "says that there was one").await;
     assert!(!home.files().iter().any(|(path, bytes)| path.ends_with("keyward.db") && !bytes.is_empty()));
 }
@@ -290,7 +277,7 @@ async fn rows_that_were_changed_or_put_back_are_found_at_the_start_and_counted()
     keyward.api().act(&format!("/agent-keys/{}/disable", id(1))).await.expect(200);
     let home = keyward.stop().await;
     let mut database = Database::open(&home).await;
-    database.execute("INSERT OR REPLACE INTO agent_keys SELECT * FROM saved").await;
+    database.put_back("agent_keys", "saved").await;
     database.execute("UPDATE members SET name = 'another'").await;
     drop(database);
 

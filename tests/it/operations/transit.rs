@@ -24,7 +24,7 @@ fn refused(output: &Output, says: &str) {
 
 /// A server whose keys a transit key wraps, and that has never known a master key.
 async fn begun_with_transit(transit: &FakeTransit) -> (TestServer, Settings) {
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let settings = transit.settings(home.path());
     let home = home.bootstrapped_with(&settings).await;
     (home.serve().with(&settings).start().await, settings)
@@ -137,7 +137,7 @@ async fn a_key_that_binds_nothing_to_its_place_is_not_begun_with() {
         (FakeTransit::start_with_key_of("rsa-4096").await, "is of the type rsa-4096, which binds nothing to its place"),
         (FakeTransit::start().await, "the transit key transit/missing at "),
     ] {
-        let home = Home::empty();
+        let home = Home::empty_on_sqlite();
         let mut settings = transit.settings(home.path());
         if says.contains("missing") {
             settings[1].1 = String::from("missing");
@@ -154,7 +154,7 @@ async fn a_key_that_binds_nothing_to_its_place_is_not_begun_with() {
 async fn over_tls_its_certificate_has_to_come_from_the_authority_that_is_named() {
     let (certificate, other) = (Certificate::new(), Certificate::new());
     let transit = FakeTransit::start_on_tls(&certificate).await;
-    let home = Home::empty();
+    let home = Home::empty_on_sqlite();
     let mut settings = transit.settings(home.path());
     refused(&home.run_with(&settings, &["check"]).await, "cannot be reached: cannot connect");
     for (folder, certificate) in [("right", &certificate), ("wrong", &other)] {
@@ -197,7 +197,7 @@ async fn its_own_rotation_and_a_rewrap_let_older_versions_be_retired() {
 async fn an_installation_moves_from_its_master_key_to_transit_and_back() {
     let transit = FakeTransit::start().await;
     let provider = FakeProvider::start().await;
-    let keyward = TestServer::start().await;
+    let keyward = TestServer::start_on_sqlite().await;
     let world = keyward.with_linked_model(&provider).await;
     let settings = transit.settings(keyward.home().path());
     let none = Settings::new();

@@ -3,7 +3,7 @@
 //! Both stand before the same mock provider and do the same job: know the caller's key, replace it by the provider's,
 //! pass the call on over a kept connection. Keyward does it with everything switched on.
 
-mod http;
+pub mod http;
 pub mod process;
 mod seed;
 pub mod sites;
@@ -152,7 +152,8 @@ fn median(rounds: &[Measured], figure: fn(&Measured) -> f64) -> f64 {
 }
 
 /// A port nobody has at this moment.
-fn free_port() -> Result<u16, String> {
+/// A port that is free now.
+pub fn free_port() -> Result<u16, String> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
     Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
 }

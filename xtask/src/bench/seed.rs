@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use store::agent_keys::{self, AgentKey, AgentSecretRow};
 use store::installation::StoredKey;
-use store::{Db, Store};
+use store::{Db, Limits, Store};
 use vault::{AgentSecret, Entropy, KeyPlace, Keyring, LiveKey, MasterKey, TokenKind};
 
 /// Rows of one transaction.
@@ -37,7 +37,8 @@ pub fn agent_keys(data: &Path, member_id: &str, count: usize) -> Result<Vec<Stri
 }
 
 async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>, String> {
-    let db = Db::open(&format!("sqlite:{}", data.join("keyward.db").display())).await.map_err(text)?;
+    let url = format!("sqlite:{}", data.join("keyward.db").display());
+    let db = Db::open(&url, Limits::default()).await.map_err(text)?;
     let found = store::installation::find(&db).await.map_err(text)?;
     let (installation, keys) = found.ok_or("the database has no installation")?;
     let master = std::fs::read_to_string(data.join("master.key")).map_err(text)?;
