@@ -52,7 +52,7 @@ impl KeyringWatch {
             }));
         }
         self.tell(taken);
-        if let Some(has) = self.to_note(core) {
+        if let Some(has) = self.what_to_note(core) {
             keyring::took_up(line, &core.replica_id, core.clock.now_ms(), has).await?;
             self.noted = Some(has);
         }
@@ -81,7 +81,7 @@ impl KeyringWatch {
         if version != core.store.keyring_version() {
             self.before.push(take_up(core).await?);
         }
-        if let Some(has) = self.to_note(core) {
+        if let Some(has) = self.what_to_note(core) {
             let mut tx = core.store.write_aside().await?;
             keyring::forget_others(&mut tx, &core.replica_id).await?;
             keyring::took_up(&mut tx, &core.replica_id, core.clock.now_ms(), has).await?;
@@ -105,7 +105,7 @@ impl KeyringWatch {
 
     /// The set to be noted; `None` where it is noted, or something begun with an older one could not read yet what is made
     /// with this one.
-    fn to_note(&mut self, core: &Core) -> Option<i64> {
+    fn what_to_note(&mut self, core: &Core) -> Option<i64> {
         self.before.retain(|keyring| Arc::strong_count(keyring) > 1);
         let has = core.store.keyring_version();
         (self.before.is_empty() && self.noted != Some(has)).then_some(has)

@@ -20,6 +20,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test                       installs what the tests need, then formatting, lints and all tests
+  test postgres              the stories on PostgreSQL instead of SQLite
   bench [--keys N] [SECONDS [ROUNDS]]
                              Keyward beside nginx, release build; reports, asserts on no time
   pictures [FOLDER]          pictures of the console: the README's, or every page's into FOLDER
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["test"] => test::run(),
+        ["test", "postgres"] => test::on_postgres(),
         ["bench", options @ ..] => bench::run(options),
         ["pictures", folder @ ..] if folder.len() < 2 => pictures::run(folder.first().copied()),
         ["prove", "streams", options @ ..] => prove::streams(options),

@@ -21,18 +21,19 @@ pub fn run() -> Result<(), String> {
     } else {
         shell::step("cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
-    let on_postgres = on_postgres();
-    // Also where the others failed, so that one run tells everything.
-    shell::step("cargo", &["build", "--bin", "keyward"])?;
+    // Also where the others failed, so that one run tells everything. The binary is the one they were run with: a build of
+    // its own would compile half of the dependencies again, with fewer of their features.
     let browsed = shell::step("node", &["--test", "tests/browser/"]);
-    tested.and(on_postgres).and(browsed)
+    tested.and(browsed)
 }
 
-/// The stories once more, on PostgreSQL; those of `replicas` run on it in any case, and have just been run.
-fn on_postgres() -> Result<(), String> {
+/// `cargo xtask test postgres`: the stories on PostgreSQL; those of `replicas` run on it with the other tests.
+pub fn on_postgres() -> Result<(), String> {
+    install::debian(&install::FOR_TESTS)?;
     let mut command = if shell::succeeds("cargo", &["nextest", "--version"]) {
         let which = "binary(it) and not test(/^replicas::/)";
-        shell::command("cargo", &["nextest", "run", "--package", "keyward", "--no-fail-fast", "-E", which])
+        // The same packages, so that it is the same build.
+        shell::command("cargo", &["nextest", "run", "--workspace", "--no-fail-fast", "-E", which])
     } else {
         let words = ["test", "--package", "keyward", "--test", "it", "--no-fail-fast", "--", "--skip", "replicas::"];
         shell::command("cargo", &words)

@@ -48,11 +48,11 @@ async fn keys_of(api: &Api, purpose: &str) -> Vec<String> {
 async fn rows_naming(database: &mut Database, key: &str) -> i64 {
     let mut all = 0;
     for table in TABLES {
-        let filter = format!("mac LIKE '%{key}%'");
+        let filter = format!("instr(mac, '{key}') > 0");
         all += database.count(table, &filter).await;
     }
-    all + database.count("general_key_secrets", &format!("sealed LIKE '%{key}%'")).await
-        + database.count("general_keys", &format!("value_mark LIKE '%{key}%'")).await
+    all + database.count("general_key_secrets", &format!("instr(sealed, '{key}') > 0")).await
+        + database.count("general_keys", &format!("instr(value_mark, '{key}') > 0")).await
 }
 
 /// Calls and changes that go on until they are told to stop; each has to succeed.
@@ -155,31 +155,32 @@ async fn killed_at_any_moment_a_rotation_of_the_keys_inside_is_resumed_beside_a_
     let keyward = TestServer::start().await;
     let provider = FakeProvider::start().await;
     let world = keyward.with_linked_model(&provider).await;
-    let mut stages = Vec::new();
-    let killed_after = async |home: &Home, milliseconds: u32| {
+    // Each time a little later, until the command comes to its end: before the first step, in every one, after the last.
+    let is_killed_after = async |home: &Home, milliseconds: u32| {
         let seconds = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
-        home.run_by(&["timeout", "-s", "KILL", &seconds], &["master-key", "rotate-data"]).await;
+        let ended = home.run_by(&["timeout", "-s", "KILL", &seconds], &["master-key", "rotate-data"]).await;
+        ended.status.code() != Some(0)
     };
-    // Beside a server each step waits until that has taken the keys up.
-    for round in 0..12_u32 {
-        killed_after(keyward.home(), 15 + 55 * round).await;
+    // Beside a server, which each step waits for.
+    let mut after = 10;
+    while is_killed_after(keyward.home(), after).await {
         let overview = keyward.api().get("/installation").await.expect(200).json();
-        stages.push(overview["rotation"]["stage"].as_str().unwrap_or("settled").to_owned());
         keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
-        keyward.api().agent_key(&format!("made after kill {round}")).await;
-        if stages.last().is_some_and(|stage| stage != "settled") {
+        keyward.api().agent_key(&format!("made after {after}")).await;
+        if !overview["rotation"].is_null() {
             assert!(done(&keyward.home().run(&["check"], "").await).contains("a rotation is under way"));
         }
-        done(&rotate(keyward.home()).await);
+        assert!(done(&rotate(keyward.home()).await).contains("finished"));
+        after += 40;
     }
-    assert!(stages.iter().any(|stage| stage != "settled"), "no kill came in the middle: {stages:?}");
     let mut home = keyward.stop().await;
-    for round in 0..12_u32 {
-        killed_after(&home, 8 * round).await;
+    let mut after = 10;
+    while is_killed_after(&home, after).await {
         let keyward = home.serve().start().await;
         keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
         home = keyward.stop().await;
-        done(&rotate(&home).await);
+        assert!(done(&rotate(&home).await).contains("finished"));
+        after += 8;
     }
     let keyward = home.serve().start().await;
     keyward.agent(world.agent.secret()).chat(World::MODEL).await.expect(200);
@@ -327,7 +328,7 @@ async fn after_others_had_the_master_key_every_key_inside_is_replaced_and_the_ge
 async fn a_server_that_cannot_take_new_keys_up_holds_a_rotation_and_no_call_fails() {
     let transit = FakeTransit::start().await;
     let provider = FakeProvider::start().await;
-    let home = Home::empty_on_sqlite();
+    let home = Home::empty();
     let settings = transit.settings(home.path());
     let home = home.bootstrapped_with(&settings).await;
     let keyward = home.serve().with(&settings).start().await;
@@ -365,8 +366,7 @@ async fn a_server_that_cannot_take_new_keys_up_holds_a_rotation_and_no_call_fail
 async fn the_installation_tells_of_itself() {
     let keyward = TestServer::start().await;
     let overview = keyward.api().get("/installation").await.expect(200).json();
-    let database = keyward.home().postgres().map_or("sqlite", |_| "postgresql");
-    assert_eq!(overview["database"], database);
+    assert_eq!(overview["database"], "sqlite");
     assert_eq!(overview["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&overview["wrapped_by"], &overview["wrapped_next_by"]), (&json!("master_key"), &Value::Null));
     assert_eq!(overview["rotation"], Value::Null);
