@@ -48,11 +48,11 @@ async fn keys_of(api: &Api, purpose: &str) -> Vec<String> {
 async fn rows_naming(database: &mut Database, key: &str) -> i64 {
     let mut all = 0;
     for table in TABLES {
-        let filter = format!("instr(mac, '{key}') > 0");
+        let filter = format!("mac LIKE '%{key}%'");
         all += database.count(table, &filter).await;
     }
-    all + database.count("general_key_secrets", &format!("instr(sealed, '{key}') > 0")).await
-        + database.count("general_keys", &format!("instr(value_mark, '{key}') > 0")).await
+    all + database.count("general_key_secrets", &format!("sealed LIKE '%{key}%'")).await
+        + database.count("general_keys", &format!("value_mark LIKE '%{key}%'")).await
 }
 
 /// Calls and changes that go on until they are told to stop; each has to succeed.
@@ -366,7 +366,8 @@ async fn a_server_that_cannot_take_new_keys_up_holds_a_rotation_and_no_call_fail
 async fn the_installation_tells_of_itself() {
     let keyward = TestServer::start().await;
     let overview = keyward.api().get("/installation").await.expect(200).json();
-    assert_eq!(overview["database"], "sqlite");
+    let database = keyward.home().postgres().map_or("sqlite", |_| "postgresql");
+    assert_eq!(overview["database"], database);
     assert_eq!(overview["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&overview["wrapped_by"], &overview["wrapped_next_by"]), (&json!("master_key"), &Value::Null));
     assert_eq!(overview["rotation"], Value::Null);
