@@ -18,9 +18,10 @@ use super::{
     clock::{DAY_MS, rfc3339},
     idempotency::{Idempotency, Outcome},
     ids,
-    key_cache::{CachedKey, UseMark},
+    key_cache::CachedKey,
     meter::Used,
     name::Name,
+    use_mark::UseMark,
 };
 use crate::error::{Code, Error, Result};
 

@@ -9,11 +9,11 @@ use vault::{Place, ProviderSecret};
 
 use super::{
     Core,
-    key_cache::UseMark,
     key_health::KeyHealth,
     key_set::KeySet,
     links::{self, KeyShare},
     provider_limits::{DEFAULT_CALLS_IN_FLIGHT, ProviderLimits, Traffic},
+    use_mark::UseMark,
 };
 use crate::{
     egress::{Patience, Target},

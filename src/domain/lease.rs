@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 pub const LEASE_MS: i64 = 4_000;
 
 /// After how long without a renewal a lease is over for whoever goes by the clocks of several machines, in milliseconds.
-pub const SURELY_OVER_MS: i64 = 60_000;
+pub const SURELY_OVER_MS: i64 = 30_000;
 
 /// Until when this process may decide from memory.
 #[derive(Debug, Default)]

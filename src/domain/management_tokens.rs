@@ -20,12 +20,12 @@ use super::{
     clock::{DAY_MS, rfc3339},
     idempotency::{Idempotency, Outcome},
     ids,
-    key_cache::UseMark,
     meter::Used,
     name::Name,
     paging::{self, ListQuery, Page, Sorts},
     roles::Permission,
     scopes::Scopes,
+    use_mark::UseMark,
 };
 use crate::error::{Code, Error, Result};
 

@@ -9,7 +9,7 @@ use hashbrown::{Equivalent, HashMap};
 
 use store::usage::{Cell, Counts};
 
-use super::{Core, clock::HOUR_MS, key_cache::UseMark};
+use super::{Core, clock::HOUR_MS, use_mark::UseMark};
 use crate::error::Result;
 
 /// The most cells kept between two flushes; calls past it are counted under the model `(other)`.

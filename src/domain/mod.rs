@@ -63,6 +63,7 @@ pub mod second_step;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
+pub mod use_mark;
 
 use std::{path::PathBuf, sync::Arc};
 

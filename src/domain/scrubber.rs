@@ -66,7 +66,7 @@ pub async fn run(core: Arc<Core>, stop: CancellationToken) {
 
 async fn round(core: &Core) -> Result<()> {
     let (mut rows, mut failed) = (0, 0);
-    for table in scrub::TABLES {
+    for &table in scrub::TABLES {
         let mut after = Some(String::new());
         while let Some(from) = after {
             let part = scrub::part(&mut core.store.read().await?, table, &from, BATCH).await?;

@@ -16,12 +16,11 @@ use super::{
     actor::{Actor, ActorKind},
     audit::{ChangeTarget, Changes, record},
     clock::{DAY_MS, HOUR_MS},
-    ids,
-    key_cache::UseMark,
-    members,
+    ids, members,
     meter::Used,
-    name, second_step,
+    name, roster, second_step,
     throttle::{Throttle, Try},
+    use_mark::UseMark,
 };
 use crate::error::Result;
 
@@ -119,7 +118,7 @@ async fn start(core: &Core, member: &Member, caller: &Caller) -> Result<Zeroizin
     let mut tx = core.store.write().await?;
     let token = insert(core, &mut tx, member).await?;
     let actor = actor_of(member, caller);
-    record(&mut tx, &actor, core.clock.now_ms(), "member.sign_in", target(member), Changes::default()).await?;
+    record(&mut tx, &actor, core.clock.now_ms(), "member.sign_in", roster::target(member), Changes::default()).await?;
     tx.commit().await?;
     Ok(token)
 }
@@ -292,8 +291,4 @@ pub(super) fn actor_of(member: &Member, caller: &Caller) -> Actor {
         request_id: caller.request_id.clone(),
         authority: Authority::of_member(&member.role),
     }
-}
-
-fn target(member: &Member) -> ChangeTarget<'_> {
-    ChangeTarget { kind: "member", id: &member.id, name: &member.name }
 }

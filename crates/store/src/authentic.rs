@@ -41,6 +41,38 @@ pub(crate) fn is_untouched<R: Authentic>(keyring: &Keyring, row: &R) -> bool {
     verdict.is_ok()
 }
 
+/// Hands the row types with a MAC and their tables to the macro `then`: `all` of them, or those of which nothing but the
+/// MAC is `renewed` under another key. A general key and its sealed copies hold more that has to be.
+macro_rules! rows_with_mac {
+    (all => $then:ident) => {
+        $crate::authentic::rows_with_mac! {
+            renewed => $then,
+            $crate::general_keys::GeneralKey => "general_keys",
+            $crate::general_keys::SealedCopy => "general_key_secrets",
+        }
+    };
+    (renewed => $then:ident $(, $row:ty => $table:literal)* $(,)?) => {
+        $then! {
+            $crate::members::Member => "members",
+            $crate::sessions::Session => "sessions",
+            $crate::sessions::SetupToken => "setup_tokens",
+            $crate::invitations::Invitation => "invitations",
+            $crate::identities::Identity => "identities",
+            $crate::second_factors::SecondFactor => "second_factors",
+            $crate::second_factors::RecoveryCodeRow => "recovery_codes",
+            $crate::pending_sign_ins::PendingSignIn => "pending_sign_ins",
+            $crate::management_tokens::ManagementToken => "management_tokens",
+            $crate::agent_keys::AgentKey => "agent_keys",
+            $crate::agent_keys::AgentSecretRow => "agent_secrets",
+            $crate::providers::Provider => "providers",
+            $crate::models::Model => "models",
+            $crate::links::Link => "links",
+            $($row => $table,)*
+        }
+    };
+}
+pub(crate) use rows_with_mac;
+
 /// What stands in a column that came after its row was written: not under the row's MAC.
 pub(crate) const UNTOLD: &str = "?";
 

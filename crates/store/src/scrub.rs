@@ -3,20 +3,9 @@
 
 use crate::{
     Authentic, Handle, StoreError,
-    agent_keys::{AgentKey, AgentSecretRow},
-    authentic::standing,
+    agent_keys::AgentKey,
+    authentic::{rows_with_mac, standing},
     db::query,
-    general_keys::{GeneralKey, SealedCopy},
-    identities::Identity,
-    invitations::Invitation,
-    links::Link,
-    management_tokens::ManagementToken,
-    members::Member,
-    models::Model,
-    pending_sign_ins::PendingSignIn,
-    providers::Provider,
-    second_factors::{RecoveryCodeRow, SecondFactor},
-    sessions::{Session, SetupToken},
 };
 
 /// A part of a table that was looked through.
@@ -31,24 +20,12 @@ pub struct Part {
 }
 
 /// Every table whose rows grant or limit authority.
-pub const TABLES: [&str; 16] = [
-    Member::TABLE,
-    Session::TABLE,
-    SetupToken::TABLE,
-    Invitation::TABLE,
-    Identity::TABLE,
-    SecondFactor::TABLE,
-    RecoveryCodeRow::TABLE,
-    PendingSignIn::TABLE,
-    ManagementToken::TABLE,
-    GeneralKey::TABLE,
-    SealedCopy::TABLE,
-    AgentKey::TABLE,
-    AgentSecretRow::TABLE,
-    Provider::TABLE,
-    Model::TABLE,
-    Link::TABLE,
-];
+pub const TABLES: &[&str] = {
+    macro_rules! tables {
+        ($($row:ty => $name:literal),+ $(,)?) => { &[$(<$row>::TABLE),+] };
+    }
+    rows_with_mac!(all => tables)
+};
 
 /// Checks the MACs of the rows of one of [`TABLES`] whose ids come after `after`; each that fails is logged.
 ///
@@ -58,7 +35,7 @@ pub async fn part(db: &mut impl Handle, table: &str, after: &str, limit: i64) ->
     macro_rules! check {
         ($($row:ty => $name:literal),+ $(,)?) => {
             match table {
-                $($name => {
+                $(<$row>::TABLE => {
                     let sql = concat!("SELECT * FROM ", $name, " WHERE id > $1 ORDER BY id LIMIT $2");
                     let rows = query!(fetch_all, db, $row, sql, after, limit)?;
                     let is_last = i64::try_from(rows.len()).unwrap_or(i64::MAX) < limit;
@@ -71,24 +48,7 @@ pub async fn part(db: &mut impl Handle, table: &str, after: &str, limit: i64) ->
             }
         };
     }
-    check!(
-        Member => "members",
-        Session => "sessions",
-        SetupToken => "setup_tokens",
-        Invitation => "invitations",
-        Identity => "identities",
-        SecondFactor => "second_factors",
-        RecoveryCodeRow => "recovery_codes",
-        PendingSignIn => "pending_sign_ins",
-        ManagementToken => "management_tokens",
-        GeneralKey => "general_keys",
-        SealedCopy => "general_key_secrets",
-        AgentKey => "agent_keys",
-        AgentSecretRow => "agent_secrets",
-        Provider => "providers",
-        Model => "models",
-        Link => "links",
-    )
+    rows_with_mac!(all => check)
 }
 
 /// A row that contradicts the chain.
@@ -117,7 +77,8 @@ pub async fn contradictions(db: &mut impl Handle, table: &str) -> Result<Vec<Con
                     Contradiction,
                     concat!(
                         "SELECT e.target_id AS id, e.seq, e.action FROM audit_events e JOIN ", $name,
-                        " t ON t.id = e.target_id WHERE e.action LIKE '%.delete' ORDER BY e.seq LIMIT 1000"
+                        " t ON t.id = e.target_id WHERE (e.action LIKE '%.delete' OR e.action = 'member.remove') \
+                         ORDER BY e.seq LIMIT 1000"
                     )
                 ),)+
                 _ => Ok(Vec::new()),

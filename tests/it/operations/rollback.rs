@@ -268,17 +268,22 @@ async fn rows_that_were_changed_or_put_back_are_found_at_the_start_and_counted()
     let keyward = TestServer::start().await;
     let keys = [keyward.api().agent_key("a").await, keyward.api().agent_key("b").await];
     let id = |at: usize| keys[at]["id"].as_str().unwrap().to_owned();
+    let person = json!({ "email": "gone@example.org", "name": "Gone", "role": "auditor" });
+    let person = keyward.api().post("/members", person).await.expect(201).json()["id"].as_str().unwrap().to_owned();
     let home = keyward.stop().await;
     let mut database = Database::open(&home).await;
     database.execute("CREATE TABLE saved AS SELECT * FROM agent_keys").await;
+    database.execute("CREATE TABLE saved_members AS SELECT * FROM members WHERE role <> 'owner'").await;
     drop(database);
     let keyward = home.serve().start().await;
     keyward.api().delete(&format!("/agent-keys/{}", id(0))).await.expect(204);
     keyward.api().act(&format!("/agent-keys/{}/disable", id(1))).await.expect(200);
+    keyward.api().delete(&format!("/members/{person}")).await.expect(204);
     let home = keyward.stop().await;
     let mut database = Database::open(&home).await;
     database.put_back("agent_keys", "saved").await;
-    database.execute("UPDATE members SET name = 'another'").await;
+    database.execute("INSERT INTO members SELECT * FROM saved_members").await;
+    database.execute("UPDATE members SET name = 'another' WHERE role = 'owner'").await;
     drop(database);
 
     let keyward = home.serve().start().await;
@@ -287,9 +292,9 @@ async fn rows_that_were_changed_or_put_back_are_found_at_the_start_and_counted()
         Some(keyward.log()).filter(|log| log.contains("all rows were looked through"))
     })
     .await;
-    for row in [id(0), id(1)] {
+    for row in [id(0), id(1), person] {
         let told = log.lines().any(|line| line.contains("contradicts the audit log") && line.contains(&row));
         assert!(told, "{row}: {log}");
     }
-    assert!(log.lines().any(|line| line.contains("failed=3")), "{log}");
+    assert!(log.lines().any(|line| line.contains("failed=4")), "{log}");
 }
