@@ -356,7 +356,8 @@ struct Found {
 }
 
 async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Found>> {
-    let mut db = store.read().await?;
+    // Both rows from one state: a rotation between the two reads would make a good secret look like one put back.
+    let mut db = store.snapshot().await?;
     for digest in store.keyring().digests(sha256) {
         let secret = match store::agent_keys::find_secret(&mut db, &digest.value).await {
             // Somebody altered the row: that is a bad key, told in the log, and no outage.

@@ -178,7 +178,7 @@ pub async fn list(core: &Core, id: &str) -> Result<Vec<SecretView>> {
         error.log("");
     }
     let now = core.clock.now_ms();
-    let mut db = core.store.read().await?;
+    let mut db = core.store.snapshot().await?;
     let key = found(&mut db, id).await?;
     let mut views: Vec<_> = untouched(&mut db, &key).await?.into_iter().map(|secret| view(&key, secret, now)).collect();
     views.reverse();
@@ -203,7 +203,7 @@ pub async fn take_over(core: &Arc<Core>, id: &str) -> Result<()> {
 /// A storage failure.
 pub async fn end_streams_of_ended(core: &Arc<Core>, id: &str) -> Result<()> {
     let now = core.clock.now_ms();
-    let mut db = core.store.read().await?;
+    let mut db = core.store.snapshot().await?;
     let key = match store::agent_keys::get(&mut db, id).await {
         Err(store::StoreError::Tampered { .. }) => None,
         found => found?.filter(|key| key.disabled_at == 0),

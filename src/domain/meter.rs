@@ -65,11 +65,13 @@ impl Place<'_> {
     }
 }
 
-/// What a used thing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a used thing is: the table that its last use stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Used {
     /// An agent key.
     AgentKey,
+    /// A secret of an agent key: the part of the key that was used.
+    AgentSecret,
     /// A general key.
     GeneralKey,
     /// A management token.
@@ -150,8 +152,7 @@ impl Meter {
         if used.is_empty() && cells.is_empty() {
             return Ok(());
         }
-        let mut used: Vec<_> = used.into_iter().map(|(what, mark)| (what, mark.take(), mark)).collect();
-        used.sort_by(|(_, _, a), (_, _, b)| a.id.cmp(&b.id));
+        let used: Vec<_> = used.into_iter().map(|(what, mark)| (what, mark.take(), mark)).collect();
         kept.number += 1;
         kept.waiting = Some((used, cells));
         kept.write(core).await
@@ -177,11 +178,16 @@ impl Batches {
             // On SQLite there is no other one to write with.
             drop(tx);
         }
-        // Apart, and few at a time where others write as well: whoever deletes a key waits for these.
-        let at_once = if core.store.db().is_shared() { USES_AT_ONCE } else { usize::MAX };
-        for some in used.chunks(at_once) {
+        let uses = by_table(used);
+        let groups: Vec<&[RowUse<'_>]> = match core.store.db().is_shared() {
+            // Apart, and few at a time where others write as well: whoever deletes a key waits for these. And never two
+            // tables in one: a rotation writes the same ones in its own order, and each would wait for the other.
+            true => uses.chunk_by(|a, b| a.0 == b.0).flat_map(|table| table.chunks(USES_AT_ONCE)).collect(),
+            false => uses.chunks(usize::MAX).collect(),
+        };
+        for group in groups {
             let mut tx = core.store.write_aside().await?;
-            note_uses(&mut tx, some).await?;
+            note_uses(&mut tx, group).await?;
             tx.commit().await?;
         }
         self.waiting = None;
@@ -189,20 +195,26 @@ impl Batches {
     }
 }
 
-async fn note_uses(tx: &mut store::Write, used: &[LastUse]) -> Result<()> {
-    for (what, at, mark) in used {
+/// The row that a use is noted in, and when it was used.
+type RowUse<'a> = (Used, &'a str, i64);
+
+/// Every row that a use is noted in: table by table, and in each in the order of the ids.
+fn by_table(used: &[LastUse]) -> Vec<RowUse<'_>> {
+    let parts = used.iter().filter_map(|(_, at, mark)| Some((Used::AgentSecret, mark.part.as_deref()?, *at)));
+    let mut uses: Vec<_> = used.iter().map(|(what, at, mark)| (*what, &*mark.id, *at)).chain(parts).collect();
+    uses.sort_unstable();
+    uses
+}
+
+async fn note_uses(tx: &mut store::Write, uses: &[RowUse<'_>]) -> Result<()> {
+    for (what, id, at) in uses {
         match what {
-            Used::AgentKey => store::agent_keys::note_use(tx, &mark.id, *at).await?,
-            Used::GeneralKey => store::general_keys::note_use(tx, &mark.id, *at).await?,
-            Used::ManagementToken => store::management_tokens::note_use(tx, &mark.id, *at).await?,
-            Used::Session => store::sessions::note_use(tx, &mark.id, *at).await?,
+            Used::AgentKey => store::agent_keys::note_use(tx, id, *at).await?,
+            Used::AgentSecret => store::agent_secrets::note_use(tx, id, *at).await?,
+            Used::GeneralKey => store::general_keys::note_use(tx, id, *at).await?,
+            Used::ManagementToken => store::management_tokens::note_use(tx, id, *at).await?,
+            Used::Session => store::sessions::note_use(tx, id, *at).await?,
         }
-    }
-    // In the order of their own ids, for the same reason as below.
-    let mut parts: Vec<_> = used.iter().filter_map(|(_, at, mark)| Some((mark.part.as_deref()?, *at))).collect();
-    parts.sort_unstable();
-    for (secret_id, at) in parts {
-        store::agent_secrets::note_use(tx, secret_id, at).await?;
     }
     Ok(())
 }
