@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Arc,
 };
@@ -20,6 +20,7 @@ use super::{
     ids,
     key_provider::{self, KeyProvider, ProviderError, ProviderKind},
     mark,
+    secret_file::{self, PutBy, Unreadable},
 };
 use crate::{
     config::{self, KeyFileOrigin, MasterKeyFile, StorageConfig, TransitConfig},
@@ -361,52 +362,21 @@ pub fn make_data_dir(dir: &Path) -> Result<(), InstallationError> {
 /// [`InstallationError`] where it is missing, readable by others, or not 32 bytes in base64.
 pub fn read_master_key(file: &MasterKeyFile) -> Result<MasterKey, InstallationError> {
     let shown = file.path.display();
-    let metadata = fs::metadata(&file.path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => InstallationError::new(format!(
+    let put_by = match file.origin {
+        KeyFileOrigin::DataDir => PutBy::Keyward,
+        KeyFileOrigin::Named => PutBy::Operator,
+        KeyFileOrigin::Credential => PutBy::Systemd,
+    };
+    let text = secret_file::read(&file.path, put_by).map_err(|error| match error {
+        Unreadable::Io(error) if error.kind() == io::ErrorKind::NotFound => InstallationError::new(format!(
             "the master key {shown} is missing; put back the key this database was made with (without it, the stored \
              keys cannot be read), or point KEYWARD_MASTER_KEY_FILE at it"
         )),
-        _ => InstallationError::new(format!("cannot read the master key {shown}: {error}")),
+        Unreadable::Io(error) => InstallationError::new(format!("cannot read the master key {shown}: {error}")),
+        Unreadable::Open(why) => InstallationError::new(format!("the master key {shown} {why}")),
     })?;
-    match file.origin {
-        KeyFileOrigin::Credential => check_credential(&file.path, &metadata)?,
-        KeyFileOrigin::DataDir | KeyFileOrigin::Named if metadata.mode() & 0o077 != 0 => {
-            return Err(InstallationError::new(format!(
-                "the master key {shown} can be read by others (mode {:o}); run: chmod 600 {shown}",
-                metadata.mode() & 0o777
-            )));
-        }
-        KeyFileOrigin::DataDir | KeyFileOrigin::Named => {}
-    }
-    let text = zeroize::Zeroizing::new(
-        fs::read_to_string(&file.path)
-            .map_err(|error| InstallationError::new(format!("cannot read the master key {shown}: {error}")))?,
-    );
     MasterKey::parse(&text)
         .map_err(|error| InstallationError::new(format!("the master key {shown} is no key: {error}")))
-}
-
-/// Refuses a credential that others than this service may read or change. systemd gives it to the service's user:
-/// either as its owner (mode 0400), or by an access control list, whose mask shows as the bits of the group root.
-fn check_credential(path: &Path, file: &fs::Metadata) -> Result<(), InstallationError> {
-    let is_private = |metadata: &fs::Metadata, owner_may: u32| {
-        let by_list = metadata.uid() == 0 && metadata.gid() == 0;
-        let group_may = if by_list { (owner_may & 0o500) >> 3 } else { 0 };
-        metadata.mode() & 0o777 & !(owner_may | group_may) == 0
-    };
-    let directory = path.parent().map(fs::metadata).transpose();
-    let directory = directory.map_err(|error| {
-        InstallationError::new(format!("cannot look at the directory of the credential {}: {error}", path.display()))
-    })?;
-    if is_private(file, 0o600) && directory.is_none_or(|directory| is_private(&directory, 0o700)) {
-        return Ok(());
-    }
-    Err(InstallationError::new(format!(
-        "the master key {} can be read or changed by others (mode {:o}), which systemd's credentials cannot; have it put \
-         there by LoadCredentialEncrypted= or LoadCredential=, or name a file with KEYWARD_MASTER_KEY_FILE",
-        path.display(),
-        file.mode() & 0o777
-    )))
 }
 
 /// The master key that is there for a new database; `None` where one may be made, since nobody named a file,

@@ -60,6 +60,7 @@ pub mod scopes;
 pub mod scrubber;
 pub mod second_factor;
 pub mod second_step;
+pub mod secret_file;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
