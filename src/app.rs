@@ -64,6 +64,7 @@ pub struct App {
     watch: JoinHandle<KeyringWatch>,
     stop: CancellationToken,
     stopping: Arc<AtomicBool>,
+    /// Nobody else serves from this data directory meanwhile.
     _lock: File,
 }
 
@@ -128,6 +129,7 @@ impl App {
                 stall_timeout: config.caller_stall_timeout,
                 ids: RequestIds::new(started, cpu),
                 stopping: Arc::clone(&stopping),
+                stop_timeout: config.stop.timeout,
             };
             threads.push(listen::spawn(part, socket).map_err(|error| StartError(error.to_string()))?);
         }
@@ -153,8 +155,17 @@ impl App {
         Ok(token.map(|token| format!("{}/setup#token={}", self.config.web.console_base(), *token)))
     }
 
+    /// Goes on answering while `/readyz` says that it leaves, for as long as the settings say or until `hurry`.
+    pub async fn drain(&self, hurry: impl Future<Output = ()>) {
+        self.core.leave();
+        if tokio::time::timeout(self.config.stop.drain, hurry).await.is_ok() {
+            tracing::info!("told again: it stops at once");
+        }
+    }
+
     /// Stops accepting, lets open calls end, writes down what was counted.
     pub async fn stop(self) {
+        self.core.leave();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
         let threads = self.cores;

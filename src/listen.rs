@@ -24,7 +24,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -42,8 +42,6 @@ use crate::{
     verify,
 };
 
-/// How long open calls may go on once Keyward is told to stop.
-const GRACE: Duration = Duration::from_secs(9);
 /// How long a caller may take to send the head of its next request on an open connection.
 ///
 /// It bounds idle connections as well, so it is above the keep-alive of common clients and proxies (60 and 75 s).
@@ -52,6 +50,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(80);
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a caller may take to say anything on a new connection, or for its TLS handshake.
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a connection that came as Keyward stopped: its first call may be on its way.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Files that are not connections of callers: the database, the log, listeners.
 const OTHER_FILES: u64 = 128;
 /// How often connections to providers are looked at that nobody has used for a while.
@@ -117,6 +117,8 @@ pub struct Core {
     pub ids: RequestIds,
     /// Whether Keyward stops, set before the gateway's token is.
     pub stopping: Arc<AtomicBool>,
+    /// How long open calls may go on then.
+    pub stop_timeout: Duration,
 }
 
 /// How many connections each of `cores` may have at once: a call takes one from its caller and one to its provider.
@@ -126,7 +128,7 @@ pub fn max_connections(cores: usize) -> usize {
     usize::try_from(each).unwrap_or(usize::MAX).max(16)
 }
 
-/// Starts a core's thread. It ends after `stop`, when its calls have, or after 9 seconds.
+/// Starts a core's thread. It ends after the gateway's `stop`, when its calls have, or after `stop_timeout`.
 ///
 /// # Errors
 /// Where the system gives no thread.
@@ -154,15 +156,17 @@ async fn run(core: Core, socket: std::net::TcpListener) {
     let core = Arc::new(core);
     let open = &core.gateway.open;
     let mut sweep = tokio::time::interval(SWEEP);
+    let take = |stream: TcpStream, peer| {
+        if open.len() < core.max_connections {
+            open.spawn(serve(Arc::clone(&core), stream, peer));
+        }
+    };
     loop {
         tokio::select! {
             () = core.gateway.stop.cancelled() => break,
             _ = sweep.tick() => core.gateway.pool.sweep(),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if open.len() >= core.max_connections => drop(stream),
-                Ok((stream, peer)) => {
-                    open.spawn(serve(Arc::clone(&core), stream, peer));
-                }
+                Ok((stream, peer)) => take(stream, peer),
                 Err(error) => {
                     // Out of file descriptors: those in use come back, so wait a moment instead of spinning.
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -171,11 +175,25 @@ async fn run(core: Core, socket: std::net::TcpListener) {
             }
         }
     }
+    // Whom the system took in already, with a call perhaps, would be cut off unheard with the listener.
+    while let Ok((stream, peer)) = accept_waiting(&listener) {
+        take(stream, peer);
+    }
     drop(listener);
     open.close();
-    if tokio::time::timeout(GRACE, open.wait()).await.is_err() {
+    if tokio::time::timeout(core.stop_timeout, open.wait()).await.is_err() {
         tracing::warn!(open = open.len(), "calls that are still open are cut");
     }
+}
+
+/// A connection that waits to be accepted.
+fn accept_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    // Asked past the runtime, which may not have heard of it yet.
+    let socket = SockRef::from(listener);
+    let (stream, peer) = socket.accept()?;
+    stream.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((TcpStream::from_std(stream.into())?, peer))
 }
 
 async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
@@ -185,19 +203,27 @@ async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
     let line = Arc::new(Line::default());
     // Whoever connects and says nothing is not kept.
     let Some(tls) = &core.tls else {
-        if let Ok(Ok(is_http2)) = tokio::time::timeout(FIRST_BYTES_PATIENCE, is_http2(&stream)).await {
+        if let Some(Ok(is_http2)) = first_bytes(&core, is_http2(&stream)).await {
             converse(core, Taken::new(stream, Arc::clone(&line)), line, is_http2, peer).await;
         }
         return;
     };
-    match tokio::time::timeout(FIRST_BYTES_PATIENCE, tls.acceptor().accept(Taken::new(stream, Arc::clone(&line)))).await
-    {
-        Ok(Ok(stream)) => {
+    match first_bytes(&core, tls.acceptor().accept(Taken::new(stream, Arc::clone(&line)))).await {
+        Some(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             converse(core, stream, line, is_http2, peer).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        Some(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        None => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+/// Waits for what a new connection says first, but not for long.
+async fn first_bytes<T>(core: &Core, heard: impl Future<Output = T>) -> Option<T> {
+    let stop = &core.gateway.stop;
+    tokio::select! {
+        heard = tokio::time::timeout(FIRST_BYTES_PATIENCE, heard) => heard.ok(),
+        () = async { stop.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => None,
     }
 }
 
@@ -217,7 +243,11 @@ where
             if is_stream {
                 Line::answers_on_stream(response.body_mut())
             } else {
-                line.answers(response.body())
+                line.answers(response.body());
+                if core.gateway.core.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    // Its next call is better made where somebody stays.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
             }
             Ok::<_, Infallible>(response)
         }

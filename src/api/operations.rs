@@ -14,8 +14,11 @@ pub async fn live() -> &'static str {
     "alive\n"
 }
 
-/// It can decide about keys: the catalog is read, its lease runs where it needs one, and the database answers.
+/// It can decide about keys, and will for a while: nobody told it to stop, the catalog is read, its lease runs where it needs one, and the database answers.
 pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static str) {
+    if state.core.is_leaving() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: it was told to stop\n");
+    }
     if !state.core.catalog().is_read() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: providers and models cannot be read\n");
     }

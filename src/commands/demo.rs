@@ -35,7 +35,7 @@ const MODEL: &str = "demo-model";
 
 /// Runs the demonstration until it is told to stop; its data goes with it.
 pub async fn run(source: &Source) -> Result<(), Failure> {
-    let stop = StopSignals::new()?;
+    let mut stop = StopSignals::new()?;
     let dir = tempfile::Builder::new().prefix("keyward-demo-").tempdir().map_err(failed)?;
     let mut config = Config::load(source).map_err(failed)?;
     config.storage.data_dir = dir.path().to_owned();

@@ -7,7 +7,7 @@ use crate::{app::App, config::Config, domain::first_run};
 
 /// Runs until it is told to stop.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    let stop = StopSignals::new()?;
+    let mut stop = StopSignals::new()?;
     let app = App::start(config).await.map_err(failed)?;
     println!("Keyward listens at {}", app.config.web.base());
     if app.config.web.admin.is_some() {
@@ -26,6 +26,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         println!("warning: {}", first_run::without_members());
     }
     stop.wait().await;
+    tracing::info!("told to stop");
+    app.drain(stop.wait()).await;
     app.stop().await;
     Ok(())
 }
@@ -43,12 +45,11 @@ impl StopSignals {
         Ok(StopSignals { terminate: hear(SignalKind::terminate())?, interrupt: hear(SignalKind::interrupt())? })
     }
 
-    /// Waits for either.
-    pub async fn wait(mut self) {
+    /// Waits for either; the next wait is for a further one.
+    pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-        tracing::info!("told to stop");
     }
 }

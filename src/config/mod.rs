@@ -3,6 +3,7 @@
 mod key_file;
 mod oidc;
 mod source;
+mod stop;
 mod tls;
 mod transit;
 
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 pub use key_file::{KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile};
 pub use oidc::OidcConfig;
 pub use source::{ConfigError, Flags, Source};
+pub use stop::StopConfig;
 pub use tls::TlsConfig;
 pub use transit::{TransitConfig, TransitToken};
 use url::Url;
@@ -37,6 +39,8 @@ pub struct Config {
     pub oidc: Option<OidcConfig>,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
+    /// How it goes, once it is told to.
+    pub stop: StopConfig,
 }
 
 /// Where Keyward listens, and under which names it is reached.
@@ -250,6 +254,7 @@ impl Config {
                 idle_timeout: source.parsed("upstream_idle_timeout_seconds", "600", seconds)?,
             },
             caller_stall_timeout: source.parsed("caller_stall_timeout_seconds", "60", seconds)?,
+            stop: StopConfig::load(source)?,
             agent_key_max_days: source.parsed("agent_key_max_days", "90", |text| {
                 text.parse::<i64>()
                     .ok()

@@ -118,6 +118,12 @@ pub struct Flags {
     /// How long a caller may take nothing of its answer, in seconds [default: 60]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub caller_stall_timeout_seconds: Option<String>,
+    /// How long to go on answering after SIGTERM while /readyz says no, in seconds [default: 0]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub drain_seconds: Option<String>,
+    /// How long open calls may go on once it stops, in seconds [default: 9]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub stop_timeout_seconds: Option<String>,
     /// What to log, for example debug or keyward=trace [default: info]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
@@ -127,7 +133,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 44] = [
     "listen",
     "data_dir",
     "database_url",
@@ -168,6 +174,8 @@ const NAMES: [&str; 42] = [
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",
     "caller_stall_timeout_seconds",
+    "drain_seconds",
+    "stop_timeout_seconds",
     "log",
     "log_format",
 ];
@@ -255,6 +263,8 @@ impl Source {
             ("upstream_head_timeout_seconds", &flags.upstream_head_timeout_seconds),
             ("upstream_idle_timeout_seconds", &flags.upstream_idle_timeout_seconds),
             ("caller_stall_timeout_seconds", &flags.caller_stall_timeout_seconds),
+            ("drain_seconds", &flags.drain_seconds),
+            ("stop_timeout_seconds", &flags.stop_timeout_seconds),
             ("log", &flags.log),
             ("log_format", &flags.log_format),
         ]

@@ -66,7 +66,13 @@ pub mod throttle;
 pub mod usage;
 pub mod use_mark;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use store::Store;
@@ -133,6 +139,7 @@ pub struct Core {
     pub findings: Findings,
     /// The runtime that owns the database's connections.
     pub control: tokio::runtime::Handle,
+    leaving: AtomicBool,
     catalog: ArcSwap<Catalog>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -187,9 +194,20 @@ impl Core {
             mark: Keeper::default(),
             findings: Findings::default(),
             control: tokio::runtime::Handle::current(),
+            leaving: AtomicBool::new(false),
             catalog: ArcSwap::from_pointee(Catalog::unread()),
             reloading: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// Says that this process was told to stop: it answers on, and everybody had better ask somewhere else.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// The catalog as of now.

@@ -35,6 +35,11 @@ impl Agent {
         Self { secret: secret.to_owned(), ..self.clone() }
     }
 
+    /// The same agent at another address.
+    pub fn at(&self, url: String) -> Self {
+        Self { url, http: http(), ..self.clone() }
+    }
+
     /// A request with the agent key as bearer token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.anonymous(method, path).bearer_auth(&self.secret)

@@ -10,6 +10,7 @@ mod backend;
 mod database;
 mod home;
 mod issuer;
+mod nginx;
 mod people;
 mod port;
 #[path = "../../../xtask/src/postgres.rs"]
@@ -27,7 +28,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-pub use agent::{Agent, http};
+pub use agent::{Agent, EventStream, http};
 pub use answer::{Answer, Transcript};
 pub use api::Api;
 pub use authenticator::{Authenticator, SECOND_FACTOR, recovery_codes_of, sealed_of};
@@ -35,6 +36,7 @@ pub use backend::{Cluster, PostgresDatabase, shared_cluster};
 pub use database::{Cell, Database};
 pub use home::{Home, Start};
 pub use issuer::{FakeIssuer, Signed, query_of};
+pub use nginx::Nginx;
 pub use people::{Person, token_of};
 pub use port::Port;
 pub use provider::{FakeProvider, Reply, Stage};

@@ -1,8 +1,9 @@
 //! SIGTERM: open calls end or are ended, counters are written, and the exit is clean.
 
+use http::Method;
 use serde_json::json;
 
-use crate::harness::{FakeProvider, TestServer, World, until};
+use crate::harness::{FakeProvider, Home, TestServer, World, eventually, until};
 
 #[tokio::test]
 async fn an_open_stream_may_finish() {
@@ -30,8 +31,32 @@ async fn an_open_stream_may_finish() {
 }
 
 #[tokio::test]
+async fn told_to_drain_first_it_answers_on_while_it_says_that_it_leaves() {
+    let settings = Home::new().await.serve().env("KEYWARD_DRAIN_SECONDS", "86400");
+    let keyward = settings.env("KEYWARD_STOP_TIMEOUT_SECONDS", "0").start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let answer = world.agent.chat(World::MODEL).await.expect(200);
+    assert_eq!(answer.header("connection"), None);
+
+    keyward.ask_to_stop();
+    let ready = eventually("the word that it leaves", async || {
+        let answer = world.agent.send(world.agent.anonymous(Method::GET, "/readyz")).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!((ready.status, ready.text()), (503, "not ready: it was told to stop\n".to_owned()));
+    world.agent.send(world.agent.anonymous(Method::GET, "/livez")).await.expect(200);
+    let answer = world.agent.chat(World::MODEL).await.expect(200);
+    assert_eq!(answer.header("connection"), Some("close"), "the next call is better made elsewhere");
+
+    // A second signal ends the wait.
+    keyward.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_without_an_end_does_not_hold_it_up() {
-    let keyward = TestServer::start().await;
+    let keyward = Home::new().await.serve().env("KEYWARD_STOP_TIMEOUT_SECONDS", "1").start().await;
     let provider = FakeProvider::start().await;
     let world = keyward.with_linked_model(&provider).await;
     let stage = provider.stage();

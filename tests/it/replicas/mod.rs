@@ -4,6 +4,7 @@ mod changes;
 mod keyring;
 mod leases;
 mod outages;
+mod rolling;
 mod usage;
 
 use crate::harness::{Cluster, FakeProvider, Home, PostgresDatabase, Proxy, TestServer, World, shared_cluster};

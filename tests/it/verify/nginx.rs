@@ -1,13 +1,8 @@
 //! Debian's nginx in front of a service, asking Keyward about every call: with the very text of the guide.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-
 use http::Method;
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
-use crate::harness::{Agent, FakeProvider, Port, TestServer, eventually, in_repository};
+use crate::harness::{Agent, FakeProvider, Nginx, TestServer, in_repository};
 
 const GUIDE: &str = "docs/guides/nginx.md";
 
@@ -19,54 +14,16 @@ fn configuration() -> String {
     text.to_owned()
 }
 
-struct Nginx {
-    port: Port,
-    _process: Child,
-    _folder: TempDir,
-}
-
-impl Nginx {
-    /// Starts it with the guide's text; only addresses are put in.
-    async fn start(keyward: &str, service: &str) -> Self {
-        let port = Port::claim();
-        let folder = TempDir::new().unwrap();
-        let mut text = configuration();
-        for (in_guide, here) in [
-            ("listen 80;", format!("listen {};", port.address())),
-            ("server 127.0.0.1:8080;", format!("server {};", keyward.strip_prefix("http://").unwrap())),
-            ("server 127.0.0.1:3000;", format!("server {};", service.strip_prefix("http://").unwrap())),
-        ] {
-            assert_eq!(text.matches(in_guide).count(), 1, "the guide has {in_guide} once");
-            text = text.replace(in_guide, &here);
-        }
-        let path: PathBuf = folder.path().join("nginx.conf");
-        let whole = format!(
-            "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log info;\nevents {{}}\nhttp {{\n\
-             access_log off;\nclient_body_temp_path {0}/b;\nproxy_temp_path {0}/p;\nfastcgi_temp_path {0}/f;\n\
-             uwsgi_temp_path {0}/u;\nscgi_temp_path {0}/s;\n{text}\n}}\n",
-            folder.path().display()
-        );
-        std::fs::write(&path, whole).unwrap();
-        let mut process = Command::new("nginx")
-            .args(["-c".as_ref(), path.as_os_str(), "-e".as_ref(), folder.path().join("early.log").as_os_str()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("Debian's nginx is installed: `cargo xtask test` does that");
-        let address = port.address();
-        eventually("nginx", async || {
-            assert!(process.try_wait().unwrap().is_none(), "nginx refuses the guide's configuration");
-            tokio::net::TcpStream::connect(&address).await.ok()
-        })
-        .await;
-        Self { port, _process: process, _folder: folder }
-    }
+/// nginx with the guide's text; only addresses are put in.
+async fn start(keyward: &str, service: &str) -> Nginx {
+    let own = |url: &str| format!("server {};", url.strip_prefix("http://").unwrap());
+    let places = [("server 127.0.0.1:8080;", own(keyward)), ("server 127.0.0.1:3000;", own(service))];
+    Nginx::start(&configuration(), &places).await
 }
 
 /// The agent at nginx instead of Keyward.
 async fn ask(agent: &Agent, nginx: &Nginx, path: &str, headers: &[(&str, &str)]) -> crate::harness::Answer {
-    let mut request = crate::harness::http().request(Method::POST, format!("{}{path}", nginx.port.url()));
+    let mut request = crate::harness::http().request(Method::POST, format!("{}{path}", nginx.url()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -77,7 +34,7 @@ async fn ask(agent: &Agent, nginx: &Nginx, path: &str, headers: &[(&str, &str)])
 async fn the_guide_s_example_lets_good_keys_through_and_tells_the_service_whose_they_are() {
     let keyward = TestServer::start().await;
     let service = FakeProvider::start().await;
-    let nginx = Nginx::start(&keyward.url(), &service.origin()).await;
+    let nginx = start(&keyward.url(), &service.origin()).await;
     let api = keyward.api();
     let key = api.agent_key("clé d'un agent").await;
     let secret = key["secret"].as_str().unwrap();
@@ -115,7 +72,7 @@ async fn the_guide_s_example_lets_good_keys_through_and_tells_the_service_whose_
 async fn with_keyward_gone_the_guide_s_example_lets_nobody_in_and_blames_no_key() {
     let keyward = TestServer::start().await;
     let service = FakeProvider::start().await;
-    let nginx = Nginx::start(&keyward.url(), &service.origin()).await;
+    let nginx = start(&keyward.url(), &service.origin()).await;
     let secret = keyward.api().agent_key("ABC-Key").await["secret"].as_str().unwrap().to_owned();
     let agent = keyward.agent(&secret);
     let _home = keyward.stop().await;
