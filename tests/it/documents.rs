@@ -2,7 +2,7 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -12,6 +12,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/guides/sign-in.md",
     "docs/guides/keys.md",
     "docs/guides/postgresql.md",
+    "deploy/README.md",
 ];
 
 const ENDINGS: [&str; 12] =

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::{install, shell};
 
-/// Installs, checks, tests; the tests' own closing line comes last.
+/// Installs, checks, and tests: everything on SQLite, the stories on PostgreSQL as well, the console in a browser. The
+/// tests' own closing line comes last.
 pub fn run() -> Result<(), String> {
     install::debian(&install::FOR_TESTS)?;
     install::python_clients()?;
@@ -21,15 +22,22 @@ pub fn run() -> Result<(), String> {
     } else {
         shell::step("cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
+    let on_postgres = stories_on_postgres();
     // Also where the others failed, so that one run tells everything. The binary is the one they were run with: a build of
     // its own would compile half of the dependencies again, with fewer of their features.
     let browsed = shell::step("node", &["--test", "tests/browser/"]);
-    tested.and(browsed)
+    tested.and(on_postgres).and(browsed)
 }
 
 /// `cargo xtask test postgres`: the stories on PostgreSQL; those of `replicas` run on it with the other tests.
 pub fn on_postgres() -> Result<(), String> {
     install::debian(&install::FOR_TESTS)?;
+    install::python_clients()?;
+    install::node_clients()?;
+    stories_on_postgres()
+}
+
+fn stories_on_postgres() -> Result<(), String> {
     let mut command = if shell::succeeds("cargo", &["nextest", "--version"]) {
         let which = "binary(it) and not test(/^replicas::/)";
         // The same packages, so that it is the same build.
