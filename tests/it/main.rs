@@ -10,6 +10,7 @@ mod access;
 mod agent_keys;
 mod audit_events;
 mod clients;
+mod crash;
 mod deploy;
 mod described;
 mod documents;

@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
   prove streams [COUNT [SECONDS]]
                              5,000 streams for ten minutes: memory flat, nothing lost, all counted
   prove revocation [--debug] [COUNT]
-                             three servers on PostgreSQL, one cut off: the last call accepted after a revocation";
+                             three servers on PostgreSQL, one cut off: the last call accepted after a revocation
+  prove crash [ROUNDS]       killed a thousand times while it is written to, on both databases: what was answered holds";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["pictures", folder @ ..] if folder.len() < 2 => pictures::run(folder.first().copied()),
         ["prove", "streams", options @ ..] => prove::streams(options),
         ["prove", "revocation", options @ ..] => revocation::run(options),
+        ["prove", "crash", options @ ..] => prove::crash(options),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -29,6 +29,24 @@ pub fn streams(options: &[&str]) -> Result<(), String> {
     runtime.block_on(prove_streams(&folder, count, seconds))
 }
 
+/// `crash [ROUNDS]`: the stories of `tests/it/crash/` with so many rounds, on both databases.
+pub fn crash(options: &[&str]) -> Result<(), String> {
+    let rounds: u32 = match options {
+        [] => 1_000,
+        [text] => text.parse().map_err(|_| format!("not a number: {text}"))?,
+        _ => return Err(String::from("usage: cargo xtask prove crash [ROUNDS]")),
+    };
+    install::debian(&["postgresql"])?;
+    for database in ["sqlite", "postgres"] {
+        let words = ["test", "--workspace", "--test", "it", "crash::", "--", "--nocapture", "--test-threads", "1"];
+        let mut command = shell::command("cargo", &words);
+        command.env("KEYWARD_CRASH_ROUNDS", rounds.to_string()).env("KEYWARD_TEST_DATABASE", database);
+        println!("\n{rounds} rounds on {database}");
+        shell::run(command)?;
+    }
+    Ok(())
+}
+
 async fn prove_streams(folder: &Path, count: u64, seconds: u64) -> Result<(), String> {
     // Each stream lasts the whole time, with an event every five seconds.
     let pace = Pace { events: u32::try_from(seconds / 5).unwrap_or(u32::MAX), every: Duration::from_secs(5) };

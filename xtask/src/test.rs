@@ -29,7 +29,7 @@ pub fn run() -> Result<(), String> {
     tested.and(on_postgres).and(browsed)
 }
 
-/// `cargo xtask test postgres`: the stories on PostgreSQL; those of `replicas` run on it with the other tests.
+/// `cargo xtask test postgres`: the stories on PostgreSQL; those of `replicas` and `crash::postgres` run on it with the other tests.
 pub fn on_postgres() -> Result<(), String> {
     install::debian(&install::FOR_TESTS)?;
     install::python_clients()?;
@@ -39,11 +39,23 @@ pub fn on_postgres() -> Result<(), String> {
 
 fn stories_on_postgres() -> Result<(), String> {
     let mut command = if shell::succeeds("cargo", &["nextest", "--version"]) {
-        let which = "binary(it) and not test(/^replicas::/)";
+        let which = "binary(it) and not test(/^(replicas|crash::postgres|deploy)::/)";
         // The same packages, so that it is the same build.
         shell::command("cargo", &["nextest", "run", "--workspace", "--no-fail-fast", "-E", which])
     } else {
-        let words = ["test", "--package", "keyward", "--test", "it", "--no-fail-fast", "--", "--skip", "replicas::"];
+        let words = [
+            "test",
+            "--package",
+            "keyward",
+            "--test",
+            "it",
+            "--no-fail-fast",
+            "--",
+            "--skip",
+            "replicas::",
+            "--skip",
+            "crash::postgres::",
+        ];
         shell::command("cargo", &words)
     };
     command.env("KEYWARD_TEST_DATABASE", "postgres");

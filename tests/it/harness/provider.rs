@@ -145,6 +145,11 @@ impl FakeProvider {
         self.calls().pop().expect("the provider was called")
     }
 
+    /// Forgets the calls so far.
+    pub fn forget(&self) {
+        self.desk.calls.lock().unwrap().clear();
+    }
+
     /// Asserts that nothing has arrived.
     #[track_caller]
     pub fn received_nothing(&self) {
