@@ -1,6 +1,6 @@
 //! Figures for Prometheus. No names and no ids of keys in them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use http::StatusCode;
 use prometheus_client::{
@@ -24,6 +24,8 @@ pub struct Metrics {
     verifications: Counter,
     counted: Gauge,
     cached: Gauge,
+    look_ups: Gauge,
+    hit_ratio: Gauge<f64, AtomicU64>,
     ready: Gauge,
     rows_checked: Gauge,
     rows_failed: Gauge,
@@ -47,6 +49,17 @@ impl Metrics {
         let (counted, cached, ready) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("usage_calls", "Calls that usage was counted for since the start", counted.clone());
         registry.register("agent_keys_cached", "Agent keys kept in memory", cached.clone());
+        let (look_ups, hit_ratio) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "agent_key_look_ups",
+            "Agent keys looked up in the database since the start",
+            look_ups.clone(),
+        );
+        registry.register(
+            "agent_key_cache_hit_ratio",
+            "Share of the gateway's answers and verifications since the start that needed no look-up",
+            hit_ratio.clone(),
+        );
         registry.register("catalog_ready", "Whether providers and models could be read", ready.clone());
         let (rows_checked, rows_failed, rounds) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register(
@@ -76,6 +89,8 @@ impl Metrics {
             verifications,
             counted,
             cached,
+            look_ups,
+            hit_ratio,
             ready,
             rows_checked,
             rows_failed,
@@ -102,6 +117,11 @@ impl Metrics {
     pub fn render(&self, core: &Core) -> String {
         self.counted.set(core.meter.calls());
         self.cached.set(i64::try_from(core.keys.len()).unwrap_or(i64::MAX));
+        let look_ups = core.look_ups.made();
+        self.look_ups.set(i64::try_from(look_ups).unwrap_or(i64::MAX));
+        let checks = self.answers.iter().map(Counter::get).sum::<u64>() + self.verifications.get();
+        // A look-up whose call is not answered yet is no miss of those that are.
+        self.hit_ratio.set((1.0 - look_ups as f64 / checks.max(1) as f64).max(0.0));
         self.ready.set(i64::from(core.catalog().is_read()));
         let load = |count: &std::sync::atomic::AtomicI64| count.load(std::sync::atomic::Ordering::Relaxed);
         self.rows_checked.set(load(&core.findings.rows));

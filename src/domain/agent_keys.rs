@@ -1,6 +1,6 @@
 //! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use store::{
     Handle, Standing, Store,
@@ -25,8 +25,6 @@ use super::{
 };
 use crate::error::{Code, Error, Result};
 
-/// How long a call waits for its turn to ask the database.
-const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a key is read again that is changed meanwhile.
 const LOOK_UP_TRIES: usize = 16;
 
@@ -298,8 +296,7 @@ fn refused(code: Code, key: &CachedKey, detail: String) -> Error {
     Error::new(code, detail)
 }
 
-/// Asks the database, in the runtime that owns its connections. Unknown keys cannot crowd it: only so many questions
-/// are asked at once.
+/// Asks the database, in the runtime that owns its connections.
 async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
     if token.kind() != TokenKind::Agent {
         return Err(Error::new(
@@ -308,8 +305,14 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
         ));
     }
     let busy = || Error::new(Code::StorageUnavailable, "too many keys are looked up at the moment; try again");
-    let turn = tokio::time::timeout(LOOK_UP_PATIENCE, core.look_ups.acquire()).await.map_err(|_| busy())?;
-    let _turn = turn.map_err(|_| busy())?;
+    let place = core.look_ups.place(token.sha256()).await.ok_or_else(busy)?;
+    if let Some(key) = core.keys.get(token.sha256()) {
+        return Ok(key);
+    }
+    if place.is_missed() {
+        return Err(unknown());
+    }
+    let _turn = place.turn().await.ok_or_else(busy)?;
     let sha256 = *token.sha256();
     let owner = Arc::clone(core);
     let task = core.control.spawn(async move {
@@ -342,9 +345,14 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
             .with_cause(error))
     })?;
     found.ok_or_else(|| {
-        tracing::debug!(reason = "unknown", "agent key refused");
-        Error::new(Code::InvalidApiKey, "there is no such agent key; it may have been deleted")
+        place.note_miss();
+        unknown()
     })
+}
+
+fn unknown() -> Error {
+    tracing::debug!(reason = "unknown", "agent key refused");
+    Error::new(Code::InvalidApiKey, "there is no such agent key; it may have been deleted")
 }
 
 /// A key, as one of its secrets finds it.

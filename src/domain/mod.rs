@@ -35,6 +35,7 @@ pub mod key_test;
 pub mod keyring_watch;
 pub mod lease;
 pub mod links;
+pub mod look_ups;
 pub mod management_tokens;
 pub mod mark;
 pub mod mark_keeper;
@@ -80,16 +81,13 @@ use vault::Entropy;
 
 use self::{
     catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, lease::Lease, mark::Keeper, members::PasswordLane, meter::Meter,
+    key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
     provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
     error::Result,
 };
-
-/// How many agent keys are looked up in the database at once.
-const MAX_LOOK_UPS: usize = 32;
 
 /// What the rules work on. One for each process, shared by all cores.
 pub struct Core {
@@ -111,8 +109,8 @@ pub struct Core {
     pub require_second_factor: bool,
     /// Who else proves who members are.
     pub issuer: Option<Issuer>,
-    /// Bounds how many unknown agent keys are looked up at once.
-    pub look_ups: tokio::sync::Semaphore,
+    /// Who looks agent keys up in the database.
+    pub look_ups: LookUps,
     /// Agent keys that were used lately.
     pub keys: KeyCache,
     /// Until when they may be trusted.
@@ -180,7 +178,7 @@ impl Core {
             agent_key_max_days: parts.agent_key_max_days,
             require_second_factor: parts.require_second_factor,
             issuer: parts.issuer,
-            look_ups: tokio::sync::Semaphore::new(MAX_LOOK_UPS),
+            look_ups: LookUps::default(),
             keys: KeyCache::default(),
             lease: Lease::default(),
             replica_id: parts.replica_id,
