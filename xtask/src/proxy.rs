@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -19,6 +20,8 @@ enum Mode {
     Cut,
     /// They stay open, and nothing passes.
     Stalled,
+    /// Each answer comes so much later.
+    Slow(Duration),
 }
 
 /// A listening proxy; gone with this value.
@@ -53,6 +56,11 @@ impl Proxy {
     /// Lets nothing pass any more, and closes nothing.
     pub fn stall(&self) {
         self.mode.send_replace(Mode::Stalled);
+    }
+
+    /// Lets each answer come so much later.
+    pub fn slow_down(&self, by: Duration) {
+        self.mode.send_replace(Mode::Slow(by));
     }
 
     /// Lets everything pass again.
@@ -130,7 +138,7 @@ async fn join(client: TcpStream, server: UnixStream, mode: &watch::Sender<Mode>,
     let _ = client.set_nodelay(true);
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let (is_meant, is_committed) = (AtomicBool::new(false), AtomicBool::new(false));
-    let requests = pump(from_client, to_server, mode.subscribe(), |bytes| {
+    let requests = pump(from_client, to_server, mode.subscribe(), false, |bytes| {
         if is_met(&traps.hide, bytes) {
             is_meant.store(true, Ordering::Relaxed);
         }
@@ -145,7 +153,7 @@ async fn join(client: TcpStream, server: UnixStream, mode: &watch::Sender<Mode>,
         }
         true
     });
-    let answers = pump(from_server, to_client, mode.subscribe(), |_| !is_committed.load(Ordering::Relaxed));
+    let answers = pump(from_server, to_client, mode.subscribe(), true, |_| !is_committed.load(Ordering::Relaxed));
     tokio::select! {
         () = requests => {}
         () = answers => {}
@@ -157,6 +165,7 @@ async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut mode: watch::Receiver<Mode>,
+    are_answers: bool,
     may_pass: impl Fn(&[u8]) -> bool,
 ) {
     let mut bytes = vec![0; 16 * 1024];
@@ -168,6 +177,8 @@ async fn pump(
         let Ok(count @ 1..) = read else { return };
         match mode.wait_for(|mode| *mode != Mode::Stalled).await.map(|mode| *mode) {
             Ok(Mode::Open) => {}
+            Ok(Mode::Slow(by)) if are_answers => tokio::time::sleep(by).await,
+            Ok(Mode::Slow(_)) => {}
             _ => return,
         }
         if !may_pass(&bytes[..count]) || to.write_all(&bytes[..count]).await.is_err() {

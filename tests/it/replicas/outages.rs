@@ -1,5 +1,7 @@
 //! PostgreSQL stopped, stalled or full: known keys go on for a while, nothing is called bad for it, and all heals.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
 use sqlx::Connection;
@@ -68,6 +70,51 @@ async fn that_says_nothing_any_more_holds_nobody_for_ever() {
     alone.world.agent.chat(World::MODEL).await.expect(200);
     until_nothing_is_decided(&alone, &unused).await;
     alone.proxy.heal();
+    until_healed(&alone, &unused).await;
+}
+
+#[tokio::test]
+async fn slow_by_two_seconds_it_is_an_outage_that_heals() {
+    let alone = Alone::start("").await;
+    let unused = unused_key(&alone).await;
+    alone.proxy.slow_down(Duration::from_secs(2));
+    alone.world.agent.chat(World::MODEL).await.expect(200);
+    // What needs the database waits for it, and is answered; what goes by the lease is an outage once that is over.
+    until("the end of the lease", async || {
+        let known = alone.world.agent.chat(World::MODEL).await.status;
+        assert!([200, 503].contains(&known), "{known}");
+        known == 503
+    })
+    .await;
+    assert_eq!(ready(&alone.keyward).await, 503);
+    let unknown = alone.keyward.agent(&well_formed("kw_", 'x')).chat(World::MODEL).await.status;
+    assert_eq!(unknown, 503, "nobody is called bad");
+    alone.proxy.heal();
+    until_healed(&alone, &unused).await;
+}
+
+#[tokio::test]
+async fn that_only_reads_any_more_as_after_a_fail_over_is_an_outage_that_heals() {
+    let alone = Alone::start("").await;
+    let unused = unused_key(&alone).await;
+    let name = alone.keyward.home().postgres().unwrap().name().to_owned();
+    let only_reads = |only: bool| {
+        let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = {only}");
+        alone.cluster.sql("postgres", &sql).unwrap();
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'keyward'";
+        alone.cluster.sql("postgres", end).unwrap();
+    };
+    only_reads(true);
+    // As long as the lease runs it still tells good keys from bad ones.
+    alone.world.agent.chat(World::MODEL).await.expect(200);
+    until("503 from everything that goes by the lease", async || {
+        let [known, unused, unknown, _, ready] = statuses(&alone, &unused).await;
+        assert!([known, unused].iter().all(|status| [200, 503].contains(status)), "{known} {unused}");
+        [known, unused, unknown, ready] == [503; 4]
+    })
+    .await;
+    alone.keyward.api().post("/agent-keys", json!({ "name": "x" })).await.problem_called(503, "storage_unavailable");
+    only_reads(false);
     until_healed(&alone, &unused).await;
 }
 
