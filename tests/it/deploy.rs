@@ -107,6 +107,8 @@ async fn the_example_of_three_behind_nginx_runs_and_leaves_nothing_behind() {
         .env("PORT", number(&ports[0]))
         .env("PORTS", ports[1..].iter().map(number).collect::<Vec<_>>().join(" "))
         .env("TMPDIR", temporary.path())
+        // No setting, but what says which database other stories run on.
+        .env_remove("KEYWARD_TEST_DATABASE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

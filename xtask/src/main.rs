@@ -21,8 +21,11 @@ usage: cargo xtask COMMAND
 
   test                       installs what the tests need, then formatting, lints and all tests
   test postgres              the stories on PostgreSQL instead of SQLite
-  bench [--keys N] [SECONDS [ROUNDS]]
-                             Keyward beside nginx, release build; reports, asserts on no time
+  bench [SECONDS [ROUNDS]]   Keyward beside nginx, release build; reports, asserts on no time
+  bench --scale [SECONDS [ROUNDS]]
+                             1,000 and 1,000,000 agent keys, on SQLite and PostgreSQL
+  bench --keys N [SECONDS [ROUNDS]]
+                             1,000 and N agent keys, on SQLite
   pictures [FOLDER]          pictures of the console: the README's, or every page's into FOLDER
   prove streams [COUNT [SECONDS]]
                              5,000 streams for ten minutes: memory flat, nothing lost, all counted

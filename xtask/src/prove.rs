@@ -52,7 +52,7 @@ async fn prove_streams(folder: &Path, count: u64, seconds: u64) -> Result<(), St
     let pace = Pace { events: u32::try_from(seconds / 5).unwrap_or(u32::MAX), every: Duration::from_secs(5) };
     let start = Instant::now();
     let provider = streams::provider(start, pace).await?;
-    let keyward = Keyward::start(folder, provider.port, 0)?;
+    let keyward = Keyward::start(folder, provider.port)?;
     let idle = keyward.site().process.kilobytes();
     let process = keyward.site().process.clone();
     let ramp = Duration::from_secs(10);

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod process;
+mod scale;
 mod seed;
 pub mod sites;
 mod streaming;
@@ -22,9 +23,13 @@ const CONNECTIONS: [u32; 3] = [1, 32, 512];
 
 /// Builds, starts everything, measures, prints.
 pub fn run(options: &[&str]) -> Result<(), String> {
-    let (keys, options) = match options {
-        ["--keys", keys, rest @ ..] => (keys.parse().map_err(|_| format!("not a number: {keys}"))?, rest),
-        rest => (0, rest),
+    let (scale, options) = match options {
+        ["--keys", keys, rest @ ..] => {
+            let keys = keys.parse().map_err(|_| format!("not a number: {keys}"))?;
+            (Some(scale::Scale { agent_keys: keys, on_postgres: false }), rest)
+        }
+        ["--scale", rest @ ..] => (Some(scale::Scale { agent_keys: 1_000_000, on_postgres: true }), rest),
+        rest => (None, rest),
     };
     let number = |at: usize, default: u32| match options.get(at) {
         None => Ok(default),
@@ -38,49 +43,16 @@ pub fn run(options: &[&str]) -> Result<(), String> {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let (seconds, rounds) = (seconds.max(1), rounds.max(1));
-    if keys > 0 {
-        return many_keys(&folder, keys, seconds, rounds);
+    if let Some(scale) = scale {
+        return scale::run(&folder, scale, seconds, rounds);
     }
     measure(&folder, seconds, rounds)?;
     streaming::run(&folder)
 }
 
-/// A thousand agent keys against `keys` of them: what a call and a page of the list cost.
-fn many_keys(folder: &Path, keys: usize, seconds: u32, rounds: u32) -> Result<(), String> {
-    const FEW: usize = 1_000;
-    let upstream = sites::upstream(folder)?;
-    let few = Keyward::start(&folder.join("few"), upstream.port, FEW)?;
-    let began = std::time::Instant::now();
-    let many = Keyward::start(&folder.join("many"), upstream.port, keys)?;
-    println!("{keys} keys seeded and started in {:.1} s", began.elapsed().as_secs_f64());
-    let load = |name: &str, site: &Keyward| Load::chat_by(&folder.join(name), site.secrets(), seconds);
-    let (with_few, with_many) = (load("few.lua", &few)?, load("many.lua", &many)?);
-    println!(
-        "\n{rounds} rounds of {seconds} s each, 32 connections, by keys spread over all; the median of each figure\n\n{HEADING}"
-    );
-    let (mut ours_few, mut ours_many) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        ours_few.push(with_few.drive(few.site(), 32)?);
-        ours_many.push(with_many.drive(many.site(), 32)?);
-    }
-    print_rows(32, ["1,000 keys", "all keys"], &ours_few, &ours_many);
-    for site in [&few, &many] {
-        for path in ["/api/v1/agent-keys?limit=50", "/api/v1/agent-keys?search=gent%2099"] {
-            let (p50, p99) = site.page_ms(path)?;
-            println!("{path}: p50 {p50:.1} ms, p99 {p99:.1} ms");
-        }
-    }
-    println!(
-        "memory: {} MB with {FEW} keys, {} MB with {keys}",
-        few.site().process.megabytes(),
-        many.site().process.megabytes()
-    );
-    Ok(())
-}
-
 fn measure(folder: &Path, seconds: u32, rounds: u32) -> Result<(), String> {
     let upstream = sites::upstream(folder)?;
-    let keyward = Keyward::start(folder, upstream.port, 0)?;
+    let keyward = Keyward::start(folder, upstream.port)?;
     let proxy = sites::nginx_proxy(folder, upstream.port, keyward.agent_secret())?;
     let gate = sites::nginx_gate(folder, keyward.agent_secret())?;
     let chat = Load::chat(folder, keyward.agent_secret(), seconds)?;
@@ -151,7 +123,6 @@ fn median(rounds: &[Measured], figure: fn(&Measured) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// A port nobody has at this moment.
 /// A port that is free now.
 pub fn free_port() -> Result<u16, String> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;

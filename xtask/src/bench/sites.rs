@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::http::{Connection, member};
 use super::process::Running;
@@ -96,9 +96,29 @@ fn nginx(folder: &Path, name: &'static str, http: impl Fn(u16) -> String) -> Res
     Ok(Site { name, port, process: Arc::new(process) })
 }
 
+/// Where a Keyward keeps its data.
+#[derive(Debug, Clone)]
+struct Home {
+    folder: PathBuf,
+    port: u16,
+    /// PostgreSQL's URL, where it is not SQLite in the folder.
+    database: Option<String>,
+}
+
+/// How many keys it has beside the one of each kind that calls need.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holding {
+    /// Agent keys.
+    pub agent_keys: usize,
+    /// General keys.
+    pub general_keys: usize,
+}
+
 /// The release build, with a general key, a provider, a model and an agent key, made over REST.
 pub struct Keyward {
     site: Site,
+    home: Home,
+    started_in: Duration,
     token: String,
     agent_secret: String,
     secrets: Vec<String>,
@@ -114,23 +134,52 @@ pub struct Counted {
 
 impl Keyward {
     /// Starts it on a fresh directory.
-    pub fn start(folder: &Path, upstream: u16, keys: usize) -> Result<Self, String> {
+    pub fn start(folder: &Path, upstream: u16) -> Result<Self, String> {
+        Self::start_with(folder, upstream, Holding::default())
+    }
+
+    /// The same with that many keys.
+    pub fn start_with(folder: &Path, upstream: u16, holding: Holding) -> Result<Self, String> {
         fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-        let port = free_port()?;
-        let (member_id, token) = bootstrap(folder, port)?;
-        let mut secrets = seed::agent_keys(&folder.join("data"), &member_id, keys)?;
-        let mut command = command(folder, port, &["serve"]);
-        command.stdin(Stdio::null());
-        let log = || File::create(folder.join("keyward.log")).map_err(|error| error.to_string());
-        command.stdout(log()?).stderr(log()?);
-        let mut process = Running::start(command)?;
-        wait_for(port, &mut process, "Keyward")?;
-        let site = Site { name: "Keyward", port, process: Arc::new(process) };
-        let agent_secret = furnish(port, &token, upstream)?;
+        let home = Home { folder: folder.to_owned(), port: free_port()?, database: None };
+        let (member_id, token) = home.bootstrap()?;
+        let mut secrets = seed::agent_keys(&folder.join("data"), &member_id, holding.agent_keys)?;
+        let (site, started_in) = home.serve()?;
+        let agent_secret = furnish(home.port, &token, upstream, holding.general_keys)?;
         if secrets.is_empty() {
             secrets.push(agent_secret.clone());
         }
-        Ok(Self { site, token, agent_secret, secrets })
+        Ok(Self { site, home, started_in, token, agent_secret, secrets })
+    }
+
+    /// Moves its installation to an empty database of PostgreSQL, and starts it there; how long the move took.
+    pub fn moved_to(self, url: &str) -> Result<(Self, Duration), String> {
+        let Self { site, mut home, token, agent_secret, secrets, .. } = self;
+        // Stops it: nobody else has it.
+        drop(site);
+        let begun = Instant::now();
+        let mut command = home.command(&["migrate-database", "--to", url]);
+        let done = command.output().map_err(|error| error.to_string())?;
+        if !done.status.success() {
+            return Err(format!("migrate-database: {}", String::from_utf8_lossy(&done.stderr)));
+        }
+        let took = begun.elapsed();
+        home.database = Some(url.to_owned());
+        let (site, started_in) = home.serve()?;
+        Ok((Self { site, home, started_in, token, agent_secret, secrets }, took))
+    }
+
+    /// Starts it again; until it answers is then [`Keyward::started_in`].
+    pub fn restarted(self) -> Result<Self, String> {
+        let Self { site, home, token, agent_secret, secrets, .. } = self;
+        drop(site);
+        let (site, started_in) = home.serve()?;
+        Ok(Self { site, home, started_in, token, agent_secret, secrets })
+    }
+
+    /// How long it took from its start until it was ready.
+    pub fn started_in(&self) -> Duration {
+        self.started_in
     }
 
     /// The gateway.
@@ -159,7 +208,7 @@ impl Keyward {
         let mut connection = Connection::open(self.site.port)?;
         let mut took = Vec::new();
         for _ in 0..50 {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             let (status, body) = connection.call("GET", path, &self.token, "")?;
             took.push(begun.elapsed().as_secs_f64() * 1e3);
             if status != 200 {
@@ -215,35 +264,63 @@ impl Keyward {
     }
 }
 
-fn command(folder: &Path, port: u16, arguments: &[&str]) -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), PathBuf::from);
-    let mut command = Command::new(target.join("release/keyward"));
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env("KEYWARD_LISTEN", format!("127.0.0.1:{port}"))
-        .env("KEYWARD_DATA_DIR", folder.join("data"));
-    command
+impl Home {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), PathBuf::from);
+        let data = self.folder.join("data");
+        let mut command = Command::new(target.join("release/keyward"));
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("KEYWARD_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("KEYWARD_DATA_DIR", &data);
+        if let Some(url) = &self.database {
+            command.env("KEYWARD_DATABASE_URL", url).env("KEYWARD_MASTER_KEY_FILE", data.join("master.key"));
+        }
+        command
+    }
+
+    /// The first member and a management token.
+    fn bootstrap(&self) -> Result<(String, String), String> {
+        let arguments = ["bootstrap", "--email", "owner@example.com", "--password-stdin", "--token-name", "bench"];
+        let mut command = self.command(&arguments);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| error.to_string())?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        { stdin }.write_all(b"a password for benchmarks only\n").map_err(|error| error.to_string())?;
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((member(&printed, "member_id")?.to_owned(), member(&printed, "token")?.to_owned()))
+    }
+
+    /// Starts it; how long it took until it was ready.
+    fn serve(&self) -> Result<(Site, Duration), String> {
+        let mut command = self.command(&["serve"]);
+        command.stdin(Stdio::null());
+        let log = || File::create(self.folder.join("keyward.log")).map_err(|error| error.to_string());
+        command.stdout(log()?).stderr(log()?);
+        let begun = Instant::now();
+        let mut process = Running::start(command)?;
+        wait_for(self.port, &mut process, "Keyward")?;
+        // It listens once it can answer; `/readyz` says so.
+        while Connection::open(self.port)?.call("GET", "/readyz", "", "")?.0 != 200 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let site = Site { name: "Keyward", port: self.port, process: Arc::new(process) };
+        Ok((site, begun.elapsed()))
+    }
 }
 
-/// The first member and a management token.
-fn bootstrap(folder: &Path, port: u16) -> Result<(String, String), String> {
-    let arguments = ["bootstrap", "--email", "owner@example.com", "--password-stdin", "--token-name", "bench"];
-    let mut command = command(folder, port, &arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
-    let stdin = child.stdin.take().ok_or("no stdin")?;
-    { stdin }.write_all(b"a password for benchmarks only\n").map_err(|error| error.to_string())?;
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok((member(&printed, "member_id")?.to_owned(), member(&printed, "token")?.to_owned()))
-}
-
-/// All that a call needs; the agent key's secret.
-fn furnish(port: u16, token: &str, upstream: u16) -> Result<String, String> {
-    let make = |path: &str, body: String| {
-        let (status, answer) = Connection::open(port)?.call("POST", &format!("/api/v1{path}"), token, &body)?;
+/// All that a call needs, and general keys beside it; the agent key's secret.
+fn furnish(port: u16, token: &str, upstream: u16, general_keys: usize) -> Result<String, String> {
+    let mut connection = Connection::open(port)?;
+    let mut make = |path: &str, body: String| {
+        let (status, answer) = connection.call("POST", &format!("/api/v1{path}"), token, &body)?;
         if status == 201 { Ok(answer) } else { Err(format!("{path}: {status} {answer}")) }
     };
+    for number in 0..general_keys {
+        make("/general-keys", format!("{{\"name\":\"BENCH_{number}\",\"value\":\"{PROVIDER_KEY}-{number}\"}}"))?;
+    }
     let key = make("/general-keys", format!("{{\"name\":\"BENCH\",\"value\":\"{PROVIDER_KEY}\"}}"))?;
     let provider = make(
         "/providers",

@@ -25,7 +25,7 @@ pub fn run(folder: &Path) -> Result<(), String> {
 async fn measure(folder: &Path) -> Result<(), String> {
     let start = Instant::now();
     let provider = streams::provider(start, PACE).await?;
-    let keyward = Keyward::start(&folder.join("streaming"), provider.port, 0)?;
+    let keyward = Keyward::start(&folder.join("streaming"), provider.port)?;
     let secret = keyward.agent_secret();
     let proxy = sites::nginx_proxy(&folder.join("streaming"), provider.port, secret)?;
     println!(
