@@ -3,6 +3,7 @@
 mod changes;
 mod keyring;
 mod leases;
+mod look_ups;
 mod outages;
 mod rolling;
 mod usage;
