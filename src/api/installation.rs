@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     clock::rfc3339,
-    overview::{self, KeyAge, Overview},
+    overview::{self, KeyAge, Overview, Replica},
 };
 
 /// The installation itself.
@@ -40,8 +40,26 @@ pub struct Body {
     rollback_mark: Option<Mark>,
     /// The last look of this server through all rows.
     integrity: Option<Integrity>,
+    /// The servers on this database, the longest running first; none on SQLite.
+    replicas: Vec<ReplicaBody>,
     /// The longest life of an agent key, in days.
     agent_key_max_days: i64,
+}
+
+/// A server on a database that several work on.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Replica)]
+pub struct ReplicaBody {
+    id: String,
+    /// Whether it is the one that answers this.
+    is_this: bool,
+    started_at: String,
+    /// When it renewed its lease last, by its own clock.
+    renewed_at: String,
+    /// Whether that lease still runs; without one it answers 503.
+    has_lease: bool,
+    /// Changes that it had not taken over when it renewed last.
+    behind: i64,
 }
 
 /// A key that seals or authenticates.
@@ -122,8 +140,14 @@ fn body(overview: Overview, agent_key_max_days: i64) -> Body {
         audit_head: Head { seq: overview.head.seq, head: Some(overview.head.head).filter(|head| !head.is_empty()) },
         rollback_mark: overview.mark.map(|(epoch, seq)| Mark { epoch, seq }),
         integrity: overview.findings.map(|(rows, failed)| Integrity { rows, failed }),
+        replicas: overview.replicas.into_iter().map(replica).collect(),
         agent_key_max_days,
     }
+}
+
+fn replica(replica: Replica) -> ReplicaBody {
+    let Replica { id, is_this, started_at, renewed_at, has_lease, behind } = replica;
+    ReplicaBody { id, is_this, started_at: rfc3339(started_at), renewed_at: rfc3339(renewed_at), has_lease, behind }
 }
 
 fn key(key: KeyAge) -> Key {

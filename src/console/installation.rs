@@ -14,7 +14,7 @@ use super::{
 use crate::domain::{
     key_provider::ProviderKind,
     key_rotation::Stage,
-    overview::{self, KeyAge, Overview},
+    overview::{self, KeyAge, Overview, Replica},
 };
 
 /// `GET /settings/installation`
@@ -55,6 +55,25 @@ pub struct InstallationPage {
     pub mark: Option<i64>,
     /// Rows looked at, and rows that failed.
     pub integrity: Option<(i64, i64)>,
+    /// The servers on this database; none on SQLite.
+    pub replicas: Vec<ReplicaRow>,
+}
+
+/// A row of the servers.
+#[derive(Clone, Debug)]
+pub struct ReplicaRow {
+    /// Its id.
+    pub id: String,
+    /// Whether it is the one that made this page.
+    pub is_this: bool,
+    /// When it started.
+    pub started: Moment,
+    /// When it renewed its lease last.
+    pub renewed: Moment,
+    /// Whether that still runs.
+    pub has_lease: bool,
+    /// Changes that it had not taken over then.
+    pub behind: i64,
 }
 
 /// What wraps the keys.
@@ -98,6 +117,14 @@ pub async fn show(AxumState(state): AxumState<State>, session: Session) -> Answe
 
 fn shown(state: &State, shell: Shell, overview: Overview) -> InstallationPage {
     let now = state.core.clock.now_ms();
+    let replica = |replica: Replica| ReplicaRow {
+        started: Moment::new(replica.started_at, now),
+        renewed: Moment::new(replica.renewed_at, now),
+        id: replica.id,
+        is_this: replica.is_this,
+        has_lease: replica.has_lease,
+        behind: replica.behind,
+    };
     let row = |key: KeyAge| KeyRow {
         purpose: key.purpose,
         id: key.id.rsplit_once('-').map_or(key.id.as_str(), |(id, _)| id).to_owned(),
@@ -126,6 +153,7 @@ fn shown(state: &State, shell: Shell, overview: Overview) -> InstallationPage {
         epoch: overview.epoch,
         mark: overview.mark.map(|(_, seq)| seq),
         integrity: overview.findings,
+        replicas: overview.replicas.into_iter().map(replica).collect(),
     }
 }
 

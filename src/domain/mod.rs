@@ -34,6 +34,8 @@ pub mod key_set;
 pub mod key_test;
 pub mod keyring_watch;
 pub mod lease;
+#[cfg(test)]
+mod lease_model;
 pub mod links;
 pub mod look_ups;
 pub mod management_tokens;

@@ -1,9 +1,9 @@
 //! What there is to say of the installation itself: its database, its keys and how old they are, a rotation under way,
 //! how far the audit chain and the rollback mark have come.
 
-use store::{Db, chain, restamp};
+use store::{Db, chain, replicas, restamp};
 
-use super::{Core, key_provider::ProviderKind, key_rotation::Stage};
+use super::{Core, key_provider::ProviderKind, key_rotation::Stage, lease::LEASE_MS};
 use crate::error::{Code, Error, Result};
 
 /// What there is to say of an installation.
@@ -32,6 +32,25 @@ pub struct Overview {
     /// Rows looked at in the last round of the server's look through all of them, and how many of them failed; `None`
     /// before the first round.
     pub findings: Option<(i64, i64)>,
+    /// The servers on this database; none on SQLite, where there is only this one.
+    pub replicas: Vec<Replica>,
+}
+
+/// A server on a database that several work on.
+#[derive(Debug)]
+pub struct Replica {
+    /// Its id.
+    pub id: String,
+    /// Whether it is the one that was asked.
+    pub is_this: bool,
+    /// When it started, in milliseconds since 1970.
+    pub started_at: i64,
+    /// When it renewed its lease last, in milliseconds since 1970, by its own clock.
+    pub renewed_at: i64,
+    /// Whether that lease still runs, by the clock of this server.
+    pub has_lease: bool,
+    /// Changes that it had not taken over when it renewed last.
+    pub behind: i64,
 }
 
 /// A key, and how old it is.
@@ -76,6 +95,16 @@ pub async fn of(core: &Core) -> Result<Overview> {
         }
     };
     let head = chain::head(&mut db).await?;
+    let now = core.clock.now_ms();
+    let replicas = replicas::list(&mut db).await?.into_iter().map(|seen| Replica {
+        is_this: seen.id == core.replica_id,
+        has_lease: now - seen.renewed_at < LEASE_MS,
+        behind: (head.seq - seen.applied_seq).max(0),
+        started_at: seen.started_at,
+        renewed_at: seen.renewed_at,
+        id: seen.id,
+    });
+    let replicas = replicas.collect();
     drop(db);
     let keyring = core.store.keyring();
     let mut ages: Vec<KeyAge> = keys
@@ -105,5 +134,6 @@ pub async fn of(core: &Core) -> Result<Overview> {
         head,
         mark,
         findings: core.findings.last(),
+        replicas,
     })
 }

@@ -52,6 +52,27 @@ pub async fn renew(db: &mut impl Handle, id: &str, applied_seq: i64, now: i64) -
     )
 }
 
+/// A replica, as the database last heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Seen {
+    /// Its id.
+    pub id: String,
+    /// When it started, by its clock, in milliseconds since 1970.
+    pub started_at: i64,
+    /// When it renewed its lease last, by its clock.
+    pub renewed_at: i64,
+    /// The number up to which it had taken changes over then.
+    pub applied_seq: i64,
+}
+
+/// All of them, the longest running first.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(db: &mut impl Handle) -> Result<Vec<Seen>, StoreError> {
+    query!(fetch_all, db, Seen, "SELECT id, started_at, renewed_at, applied_seq FROM replicas ORDER BY started_at, id")
+}
+
 /// Makes a replica unknown that stops.
 ///
 /// # Errors

@@ -104,6 +104,39 @@ async fn the_metrics_tell_of_it() {
 }
 
 #[tokio::test]
+async fn the_installation_tells_of_every_server_and_its_lease() {
+    let pair = Pair::start().await;
+    let api = pair.first.api();
+    let servers = async || api.get("/installation").await.expect(200).json()["replicas"].as_array().unwrap().clone();
+    until("both with a lease, and nothing to take over", async || {
+        let servers = servers().await;
+        assert_eq!(servers.iter().filter(|server| server["is_this"] == true).count(), 1, "{servers:?}");
+        servers.len() == 2 && servers.iter().all(|server| server["has_lease"] == true && server["behind"] == 0)
+    })
+    .await;
+    pair.proxy.cut();
+    until("the other one without a lease", async || {
+        let servers = servers().await;
+        servers.iter().any(|server| server["is_this"] == false && server["has_lease"] == false)
+    })
+    .await;
+    api.agent_key("made meanwhile").await;
+    until("a change that it did not take over", async || {
+        servers().await.iter().any(|server| server["is_this"] == false && server["behind"].as_i64() > Some(0))
+    })
+    .await;
+    pair.proxy.heal();
+    until("both with a lease again", async || {
+        servers().await.iter().all(|server| server["has_lease"] == true && server["behind"] == 0)
+    })
+    .await;
+    // One that stops is no longer told of.
+    let Pair { first, second, .. } = pair;
+    second.stop().await;
+    assert_eq!(first.api().get("/installation").await.expect(200).json()["replicas"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_restore_waits_until_no_server_runs() {
     let pair = Pair::start().await;
     let first = pair.first.stop().await;
