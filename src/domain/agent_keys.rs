@@ -312,14 +312,19 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
     if place.is_missed() {
         return Err(unknown());
     }
-    let _turn = place.turn().await.ok_or_else(busy)?;
+    let turn = place.turn().await.ok_or_else(busy)?;
     let sha256 = *token.sha256();
     let owner = Arc::clone(core);
     let task = core.control.spawn(async move {
+        // With the question, whoever leaves meanwhile.
+        let _turn = turn;
         // A key that is changed while it is read is read again: the answer must hold when it is given.
         for _ in 0..LOOK_UP_TRIES {
             let generation = owner.keys.generation();
-            let Some(Found { key, secret, ends_at }) = find(&owner.store, &sha256).await? else { return Ok(None) };
+            let Some(Found { key, secret, ends_at }) = find(&owner.store, &sha256).await? else {
+                place.note_miss();
+                return Ok(None);
+            };
             let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
             let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
                 held,
@@ -335,6 +340,7 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 revocation,
             });
             if filled.is_some() {
+                drop(place);
                 return Ok(filled);
             }
         }
@@ -344,10 +350,7 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
         Err(Error::new(Code::StorageUnavailable, "the key cannot be looked up at the moment; try again")
             .with_cause(error))
     })?;
-    found.ok_or_else(|| {
-        place.note_miss();
-        unknown()
-    })
+    found.ok_or_else(unknown)
 }
 
 fn unknown() -> Error {

@@ -103,6 +103,9 @@ pub async fn renew(core: &Core, actor: &Actor, id: &str) -> Result<Made> {
     let mut tx = core.store.write().await?;
     let (invitation, token) = mint(core, id, now)?;
     let member = found(&mut tx, id).await?;
+    if member.role != held.role {
+        return Err(Error::new(Code::VersionMismatch, format!("the role of {} was changed meanwhile", member.name)));
+    }
     if !member.password_hash.is_empty() {
         let detail = format!("{} has joined already; keyward recover sets a new password", member.name);
         return Err(Error::new(Code::ValidationFailed, detail));

@@ -72,6 +72,8 @@ impl Health {
 pub struct KeyHealth {
     state: AtomicU8,
     accepted_at: AtomicI64,
+    /// When it was refused last, or told to rest.
+    refused_at: AtomicI64,
     rests_until: AtomicI64,
     waiting: AtomicBool,
     said: Mutex<(i64, String)>,
@@ -82,14 +84,18 @@ impl KeyHealth {
         KeyHealth {
             state: AtomicU8::new(state as u8),
             accepted_at: AtomicI64::new(0),
+            refused_at: AtomicI64::new(0),
             rests_until: AtomicI64::new(0),
             waiting: AtomicBool::new(false),
             said: Mutex::default(),
         }
     }
 
-    /// A provider accepted it.
-    pub fn accepted(&self, now: i64) {
+    /// A provider accepted it, for a call that began at `begun`. One from before a refusal says nothing about it.
+    pub fn accepted(&self, begun: i64, now: i64) {
+        if begun < self.refused_at.load(Ordering::Relaxed) {
+            return;
+        }
         // What was noted just now costs two reads.
         let is_news = self.state.load(Ordering::Relaxed) != Health::Accepted as u8;
         if is_news || now - self.accepted_at.load(Ordering::Relaxed) >= ACCEPTED_AGAIN_MS {
@@ -100,12 +106,14 @@ impl KeyHealth {
 
     /// A provider refused it, in these words.
     pub fn refused(&self, now: i64, words: &str) {
+        self.refused_at.fetch_max(now, Ordering::Relaxed);
         self.rests_until.fetch_max(now + REFUSED_REST_MS, Ordering::Relaxed);
         self.set(Health::Refused, now, words);
     }
 
     /// Its provider wants no calls with it for this long.
     pub fn rest(&self, now: i64, milliseconds: i64) {
+        self.refused_at.fetch_max(now, Ordering::Relaxed);
         self.rests_until.fetch_max(now + milliseconds.clamp(0, MAX_REST_MS), Ordering::Relaxed);
     }
 
@@ -201,11 +209,13 @@ mod tests {
         health.refused(1_000, "no");
         assert_eq!(health.state(), Health::Refused);
         assert!(health.rests(60_999) && !health.rests(61_000));
-        health.accepted(2_000);
+        health.accepted(999, 1_500);
+        assert!(health.rests(1_501), "a call from before the refusal tells nothing of it");
+        health.accepted(2_000, 2_000);
         assert!(!health.rests(2_001));
-        health.accepted(3_000);
+        health.accepted(3_000, 3_000);
         assert_eq!(health.said.lock().expect("what was said").0, 2_000, "noted just now");
-        health.accepted(62_000);
+        health.accepted(62_000, 62_000);
         assert_eq!(health.said.lock().expect("what was said").0, 62_000);
         health.rest(3_000, 1_000_000);
         assert!(health.rests(302_999) && !health.rests(303_000), "not for longer than five minutes");

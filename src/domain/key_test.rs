@@ -54,7 +54,7 @@ pub async fn stored(core: &Core, id: &str, provider_id: Option<&str>) -> Result<
     let health = core.health.of(id, &key.health);
     let now = core.clock.now_ms();
     match result.status {
-        Some(_) if result.ok => health.accepted(now),
+        Some(_) if result.ok => health.accepted(now, now),
         Some(status) if status == 401 || status == 400 => health.refused(now, &result.detail),
         _ => {}
     }

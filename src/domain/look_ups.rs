@@ -4,11 +4,14 @@
 //! database's connections and no more.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// How many keys are looked up at once.
 const AT_ONCE: usize = 32;
@@ -20,25 +23,30 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// The order in which keys are looked up.
 #[derive(Debug)]
 pub struct LookUps {
-    lanes: Box<[Lane]>,
-    turns: Semaphore,
-    made: AtomicU64,
+    lanes: Box<[Arc<Lane>]>,
+    turns: Arc<Semaphore>,
+    made: Arc<AtomicU64>,
 }
+
+/// The hash of a secret that was not found, and the number of the look-up.
+type Miss = ([u8; 32], u64);
 
 #[derive(Debug, Default)]
 struct Lane {
     /// The number of its last look-up.
     begun: AtomicU64,
     /// The key that its last look-up did not find, and that look-up's number.
-    missed: Mutex<Option<([u8; 32], u64)>>,
+    missed: Arc<Mutex<Option<Miss>>>,
 }
 
-/// A place in a lane: whoever waited for it looks at the memory first, since the one before may have filled it.
+/// A place in a lane: whoever waited for it looks at the memory first, since the one before may have filled it. It belongs
+/// to whoever asks the database, and not to the call, whose caller may leave while the question is still under way.
 #[derive(Debug)]
-pub struct Place<'a> {
-    look_ups: &'a LookUps,
-    lane: &'a Lane,
-    missed: MutexGuard<'a, Option<([u8; 32], u64)>>,
+pub struct Place {
+    turns: Arc<Semaphore>,
+    made: Arc<AtomicU64>,
+    lane: Arc<Lane>,
+    missed: OwnedMutexGuard<Option<Miss>>,
     sha256: [u8; 32],
     /// The lane's last look-up when this place was asked for.
     arrived_at: u64,
@@ -47,20 +55,21 @@ pub struct Place<'a> {
 impl Default for LookUps {
     fn default() -> LookUps {
         LookUps {
-            lanes: (0..LANES).map(|_| Lane::default()).collect(),
-            turns: Semaphore::new(AT_ONCE),
-            made: AtomicU64::new(0),
+            lanes: (0..LANES).map(|_| Arc::default()).collect(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            made: Arc::default(),
         }
     }
 }
 
 impl LookUps {
     /// The place of a key whose secret has this hash; `None` where the wait for it is too long.
-    pub async fn place(&self, sha256: &[u8; 32]) -> Option<Place<'_>> {
-        let lane = &self.lanes[usize::from(sha256[30]) % LANES];
+    pub async fn place(&self, sha256: &[u8; 32]) -> Option<Place> {
+        let lane = Arc::clone(&self.lanes[usize::from(sha256[30]) % LANES]);
         let arrived_at = lane.begun.load(Ordering::Acquire);
-        let missed = tokio::time::timeout(PATIENCE, lane.missed.lock()).await.ok()?;
-        Some(Place { look_ups: self, lane, missed, sha256: *sha256, arrived_at })
+        let missed = tokio::time::timeout(PATIENCE, Arc::clone(&lane.missed).lock_owned()).await.ok()?;
+        let (turns, made) = (Arc::clone(&self.turns), Arc::clone(&self.made));
+        Some(Place { turns, made, lane, missed, sha256: *sha256, arrived_at })
     }
 
     /// How many there were since the start.
@@ -69,17 +78,17 @@ impl LookUps {
     }
 }
 
-impl<'a> Place<'a> {
+impl Place {
     /// Whether a look-up that began after this place was asked for did not find the key: asking again would tell no more.
     pub fn is_missed(&self) -> bool {
         self.missed.is_some_and(|(sha256, number)| sha256 == self.sha256 && number > self.arrived_at)
     }
 
     /// The turn to ask the database, which it counts; `None` where the wait for it is too long.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'a>> {
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
-        let turn = tokio::time::timeout(PATIENCE, self.look_ups.turns.acquire()).await.ok()?.ok()?;
-        self.look_ups.made.fetch_add(1, Ordering::Relaxed);
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await.ok()?.ok()?;
+        self.made.fetch_add(1, Ordering::Relaxed);
         self.lane.begun.fetch_add(1, Ordering::Release);
         Some(turn)
     }

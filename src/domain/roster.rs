@@ -102,7 +102,8 @@ pub async fn active(core: &Core) -> Result<Vec<Member>> {
     Ok(store::members::active(&mut core.store.read().await?).await?)
 }
 
-/// Changes a member's e-mail, name or role. The role holds from the member's next request on.
+/// Changes a member's e-mail, name or role. The role holds from the member's next request on. An invitation that is still
+/// open ends with another role or e-mail: a new one is made by whoever may give that role.
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a member, or to a role, that may do more than the actor; [`Code::LastOwner`]; a refused field;
@@ -138,6 +139,10 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         keep_an_owner(&mut tx, &before).await?;
     }
     store::members::update(&mut tx, &member).await.map_err(|error| email_error(error, &member.email))?;
+    if member.role != before.role || member.email_key != before.email_key {
+        // An open invitation was for another one: whoever has its link would now be somebody else than they were to be.
+        store::invitations::delete_of(&mut tx, id).await?;
+    }
     record(&mut tx, actor, now, "member.edit", target(&member), changes).await?;
     tx.commit().await?;
     Ok(member)

@@ -59,7 +59,8 @@ fn embedded_v4(ip: IpAddr) -> IpAddr {
     match s {
         [0, 0, 0, 0, 0, 0 | 0xffff, a, b] if !(a == 0 && b <= 1) => low(a, b),
         [0x64, 0xff9b, 0, 0, 0, 0, a, b] => low(a, b),
-        [0x64, 0xff9b, 1, .., a, b] => low(a, b),
+        // The local translators' prefix: where in it the address is depends on the translator.
+        [0x64, 0xff9b, 1, ..] => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         [0x2002, a, b, ..] => low(a, b),
         _ => ip,
     }
@@ -137,6 +138,7 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00:808:808",
             "2002:7f00:1::",
             "fe80::1",
             "fd00:ec2::254",

@@ -39,7 +39,8 @@ impl ReplyBody {
         begun: Instant,
     ) -> ReplyBody {
         let end = patience.total.map(|total| Box::pin(sleep_until(begun + total)));
-        let silence = Silence { patience: patience.idle, heard: begun, alarm: None };
+        // The head came just now, however long it took.
+        let silence = Silence { patience: patience.idle, heard: Instant::now(), alarm: None };
         let mut body = ReplyBody { connection: Some(connection), framing, home, silence, end };
         if body.is_whole() {
             body.done();

@@ -30,6 +30,8 @@ const MAX_HELD_BY_KEY: usize = 64 * 1024 * 1024;
 /// hold memory for long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MIN_BYTES_A_SECOND: usize = 16 * 1024;
+/// The room that is made for a body of which a part has come, in bytes; it grows with what comes.
+const ROOM: usize = 64 * 1024;
 
 /// The bytes of bodies held at the moment.
 #[derive(Debug, Default)]
@@ -161,7 +163,9 @@ pub async fn read<'a>(
             Some(all) => all.extend_from_slice(&data),
             None if first.is_empty() => first = data,
             None => {
-                let mut joined = BytesMut::with_capacity(declared.map_or(length * 2, |length| length as usize));
+                // What is only said to come is not made room for, but for a little.
+                let room = declared.map_or(usize::MAX, |length| length as usize).min(ROOM.max(length * 2));
+                let mut joined = BytesMut::with_capacity(room);
                 joined.extend_from_slice(&first);
                 joined.extend_from_slice(&data);
                 all = Some(joined);

@@ -71,12 +71,12 @@ impl Forward<'_> {
             let reply = self.attempt(key, body.clone()).await?;
             if reply.status.as_u16() < 400 {
                 if let Some(key) = key {
-                    key.health.accepted(now);
+                    key.health.accepted(now, core.clock.now_ms());
                 }
                 return Ok(self.relayed(reply, key, settlement));
             }
-            let refusal = Refusal::read(&provider, key, reply).await?;
-            refusal.note(now);
+            let refusal = Refusal::read(&provider, key, reply).await;
+            refusal.note(core.clock.now_ms());
             match next() {
                 Some(other) if refusal.may_be_of_the_key() && provider.traffic.may_try_again() => key = Some(other),
                 _ => return refusal.answer(settlement),
@@ -85,6 +85,11 @@ impl Forward<'_> {
     }
 
     async fn attempt(&self, key: Option<&Arc<OpenKey>>, body: Bytes) -> Result<Reply> {
+        // The body, or a try before this one, may have taken long: what was decided about the agent key may be over.
+        self.gateway.core.lease.check()?;
+        if let Some(ended) = self.key_ended() {
+            return Err(ended);
+        }
         let plan = &self.plan;
         let credential = key.map(|key| Credential {
             secret: &key.secret,

@@ -29,42 +29,44 @@ pub struct Refusal<'a> {
     key: Option<&'a Arc<OpenKey>>,
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    /// What it says; an error of ours where it cannot be read, which matters only where nobody else is tried.
+    body: Result<Bytes>,
     refuses_key: bool,
 }
 
 impl<'a> Refusal<'a> {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// [`Code::UpstreamUnreachable`] where it breaks off or is too long.
-    pub async fn read(provider: &'a ProviderEntry, key: Option<&'a Arc<OpenKey>>, reply: Reply) -> Result<Refusal<'a>> {
-        let status = reply.status;
+    /// Reads it. What its status alone tells holds also where its body breaks off, or cannot be read.
+    pub async fn read(provider: &'a ProviderEntry, key: Option<&'a Arc<OpenKey>>, reply: Reply) -> Refusal<'a> {
+        let (status, headers) = (reply.status, reply.headers);
         let body = Limited::new(reply.body, MAX_ERROR).collect().await.map_err(|error| {
             Error::new(
                 Code::UpstreamUnreachable,
                 format!("{} answered {status} and broke off, or told more than 256 KiB about it", provider.name),
             )
             .with_cause(error)
-        })?;
-        let body = body.to_bytes();
+        });
         // Nobody asked for an encoding, and what cannot be read cannot be searched for the key.
-        let encoding = reply.headers.get(header::CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) && !body.is_empty() {
-            return Err(Error::new(
-                Code::UpstreamUnreachable,
-                format!("{} answered {status} in an encoding that was not asked for", provider.name),
-            ));
-        }
-        let refuses_key = llm::refuses_key(provider.kind, status.as_u16(), &body);
-        Ok(Refusal { provider, key, status, headers: reply.headers, body, refuses_key })
+        let encoding = headers.get(header::CONTENT_ENCODING);
+        let is_encoded = encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let body =
+            body.map(http_body_util::Collected::to_bytes).and_then(|body| match is_encoded && !body.is_empty() {
+                false => Ok(body),
+                true => Err(Error::new(
+                    Code::UpstreamUnreachable,
+                    format!("{} answered {status} in an encoding that was not asked for", provider.name),
+                )),
+            });
+        let said = body.as_ref().map_or(&[][..], |body| body);
+        let refuses_key = llm::refuses_key(provider.kind, status.as_u16(), said);
+        Refusal { provider, key, status, headers, body, refuses_key }
     }
 
     /// Notes what it says about the key: that it is no good, or that it is to rest.
     pub fn note(&self, now: i64) {
         let Some(key) = self.key else { return };
         if self.refuses_key {
-            let words = llm::error_message(&self.body).unwrap_or_else(|| format!("answered {}", self.status.as_u16()));
+            let said = self.body.as_ref().ok().and_then(|body| llm::error_message(body));
+            let words = said.unwrap_or_else(|| format!("answered {}", self.status.as_u16()));
             key.health.refused(now, &key.secret.blot(&words));
         } else if self.status == StatusCode::TOO_MANY_REQUESTS {
             let seconds = self.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -82,7 +84,7 @@ impl<'a> Refusal<'a> {
     /// Tells the caller: as our own error where it is about the key, else as it is.
     ///
     /// # Errors
-    /// [`Code::ProviderRefusedKey`]; [`Code::UpstreamUnreachable`] where it repeats the key.
+    /// [`Code::ProviderRefusedKey`]; [`Code::UpstreamUnreachable`] where it cannot be read, or repeats the key.
     pub fn answer(self, mut settlement: Settlement) -> Result<Response<GatewayBody>> {
         let (name, status) = (&self.provider.name, self.status);
         if self.refuses_key {
@@ -95,8 +97,9 @@ impl<'a> Refusal<'a> {
                 ),
             ));
         }
+        let body = self.body?;
         let secret = self.key.map(|key| &key.secret);
-        if secret.is_some_and(|secret| secret.occurs_in(&self.body)) {
+        if secret.is_some_and(|secret| secret.occurs_in(&body)) {
             return Err(Error::new(
                 Code::UpstreamUnreachable,
                 format!("{name} answered {status} and repeated its key in it, so the answer is withheld"),
@@ -104,7 +107,7 @@ impl<'a> Refusal<'a> {
         }
         settlement.answered(status, Form::Other, Coding::Plain);
         settlement.end();
-        let mut response = Response::new(GatewayBody::full(self.body));
+        let mut response = Response::new(GatewayBody::full(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers::returned(self.headers, secret);
         Ok(response)

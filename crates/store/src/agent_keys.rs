@@ -391,11 +391,13 @@ pub async fn disabled_at(
 /// Deletes a key with all its secrets.
 ///
 /// # Errors
-/// [`StoreError`].
+/// [`StoreError::Stale`] where the row stays: nobody is told that a key is gone which is not.
 pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM agent_secrets WHERE agent_key_id = $1", id)?;
-    execute!(tx, "DELETE FROM agent_keys WHERE id = $1", id)?;
-    Ok(())
+    match execute!(tx, "DELETE FROM agent_keys WHERE id = $1", id)? {
+        0 => Err(StoreError::Stale { table: "agent_keys", id: id.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Notes the last use of a key; outside the row's MAC, since it grants nothing.

@@ -254,8 +254,10 @@ pub async fn update(tx: &mut Write, key: &GeneralKey) -> Result<(), StoreError> 
 /// [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM general_key_secrets WHERE general_key_id = $1", id)?;
-    execute!(tx, "DELETE FROM general_keys WHERE id = $1", id)?;
-    Ok(())
+    match execute!(tx, "DELETE FROM general_keys WHERE id = $1", id)? {
+        0 => Err(StoreError::Stale { table: "general_keys", id: id.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// The sealed copies of one key.

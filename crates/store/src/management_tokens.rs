@@ -246,6 +246,8 @@ pub async fn update(tx: &mut Write, token: &ManagementToken) -> Result<(), Store
 /// # Errors
 /// [`StoreError`].
 pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
-    execute!(tx, "DELETE FROM management_tokens WHERE id = $1", id)?;
-    Ok(())
+    match execute!(tx, "DELETE FROM management_tokens WHERE id = $1", id)? {
+        0 => Err(StoreError::Stale { table: "management_tokens", id: id.to_owned() }),
+        _ => Ok(()),
+    }
 }

@@ -273,6 +273,8 @@ pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     crate::identities::delete_of(tx, id).await?;
     execute!(tx, "DELETE FROM management_tokens WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM invitations WHERE member_id = $1", id)?;
-    execute!(tx, "DELETE FROM members WHERE id = $1", id)?;
-    Ok(())
+    match execute!(tx, "DELETE FROM members WHERE id = $1", id)? {
+        0 => Err(StoreError::Stale { table: "members", id: id.to_owned() }),
+        _ => Ok(()),
+    }
 }

@@ -1,10 +1,13 @@
 //! The body of a call: kept as it is, or refused.
 
 use http::Method;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
-
-use crate::harness::{FakeProvider, TestServer, World, exchange, until};
+use crate::harness::{FakeProvider, TestServer, World, exchange, in_time, until};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -235,4 +238,35 @@ async fn one_key_cannot_hold_all_the_memory_there_is_for_bodies() {
     other.post_bytes(CHAT, big.clone()).await.expect(200);
     drop(held);
     until("the key's share to come back", async || world.agent.post_bytes(CHAT, big.clone()).await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_key_that_ends_while_the_body_comes_reaches_no_provider() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let address = keyward.url().strip_prefix("http://").unwrap().to_owned();
+    let body = json!({ "model": World::MODEL, "messages": [] }).to_string();
+    let (start, rest) = body.split_at(10);
+    let mut caller = TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{start}",
+        world.agent.secret(),
+        body.len()
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    // Looked up: the key was taken for good, and its body is waited for.
+    let key_path = world.agent_key_path();
+    until("the call's key being checked", async || {
+        keyward.api().get(&key_path).await.expect(200).json()["last_used_at"].is_string()
+    })
+    .await;
+    keyward.api().delete(&key_path).await.expect(204);
+    caller.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    in_time("the answer", caller.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("invalid_api_key"), "{answer}");
+    provider.received_nothing();
 }

@@ -176,3 +176,21 @@ async fn the_same_post_again_makes_nothing_and_shows_no_link() {
     assert_eq!(first["id"], again["id"]);
     assert!(first["invitation_url"].is_string() && again.get("invitation_url").is_none(), "{again}");
 }
+
+#[tokio::test]
+async fn an_invitation_ends_with_another_role_so_that_its_link_makes_nobody_more_than_was_meant() {
+    let keyward = TestServer::start().await;
+    let api = keyward.api();
+    let made = api.post("/members", json!({ "email": "grace@example.com", "role": "member" })).await.expect(201).json();
+    let path = format!("/members/{}", made["id"].as_str().unwrap());
+    // Another name is no other person.
+    api.patch(&path, json!({ "name": "Grace" })).await.expect(200);
+    let stranger = keyward.api_with(None);
+    stranger.form("/invitation", &[("token", &token_of(&made)), ("password", "short")]).await.expect(422);
+    api.patch(&path, json!({ "role": "owner" })).await.expect(200);
+    let fields = [("token", token_of(&made)), ("password", Person::PASSWORD.to_owned())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let refused = stranger.form("/invitation", &fields).await.expect(422);
+    assert!(refused.text().contains("ask for a new one"), "{refused}");
+    assert_eq!(api.read("/members", &made["id"]).await["status"], "invited");
+}
