@@ -24,10 +24,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -36,6 +38,7 @@ use crate::{
     forwarded::TrustedProxies,
     gateway::{self, Gateway, GatewayBody, Line, Streams, Taken, attend},
     metrics::Metrics,
+    peers::Peers,
     request::{AtAdminAddress, OverHttps, Peer, RequestId, check_unambiguous},
     timely::Timely,
     tls::Tls,
@@ -48,12 +51,20 @@ use crate::{
 const HEAD_PATIENCE: Duration = Duration::from_secs(80);
 /// How long a caller may take for the whole body of a request to console or management API.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a caller may take to say anything on a new connection, or for its TLS handshake.
+/// How long a caller may take to say anything on a new connection, or for its TLS handshake, and then again for the whole
+/// of its first head.
 const FIRST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a connection that came as Keyward stopped: its first call may be on its way.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// What one address may have of a core's connections, as a divisor: a proxy in front may bring nearly all there are, but
+/// nobody alone takes those of all others.
+const SHARE_OF_ONE: usize = 2;
+/// How often it is logged at most that connections are refused.
+const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// Files that are not connections of callers: the database, the log, listeners.
 const OTHER_FILES: u64 = 128;
+/// The most files that are counted on, where the system gives any number.
+const MOST_FILES: u64 = 1 << 20;
 /// How often connections to providers are looked at that nobody has used for a while.
 const SWEEP: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
@@ -123,7 +134,7 @@ pub struct Core {
 
 /// How many connections each of `cores` may have at once: a call takes one from its caller and one to its provider.
 pub fn max_connections(cores: usize) -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(MOST_FILES).min(MOST_FILES);
     let each = files.saturating_sub(OTHER_FILES) / 2 / cores.max(1) as u64;
     usize::try_from(each).unwrap_or(usize::MAX).max(16)
 }
@@ -156,9 +167,25 @@ async fn run(core: Core, socket: std::net::TcpListener) {
     let core = Arc::new(core);
     let open = &core.gateway.open;
     let mut sweep = tokio::time::interval(SWEEP);
-    let take = |stream: TcpStream, peer| {
-        if open.len() < core.max_connections {
-            open.spawn(serve(Arc::clone(&core), stream, peer));
+    let peers = Peers::new((core.max_connections / SHARE_OF_ONE).max(1));
+    let mut logged: Option<Instant> = None;
+    let mut take = |stream: TcpStream, peer: SocketAddr| {
+        // A proxy that is named as one brings the connections of many.
+        let is_proxy = core.proxies.trusts(peer.ip());
+        let place = if is_proxy { None } else { peers.enter(peer.ip()) };
+        if open.len() < core.max_connections && (is_proxy || place.is_some()) {
+            let served = serve(Arc::clone(&core), stream, peer);
+            open.spawn(async move {
+                served.await;
+                drop(place);
+            });
+            return;
+        }
+        core.metrics.refused_connection();
+        if logged.is_none_or(|at| at.elapsed() >= REFUSALS_LOGGED_EVERY) {
+            logged = Some(Instant::now());
+            let (open, limit) = (open.len(), core.max_connections);
+            tracing::warn!(%peer, open, limit, "connections are refused: there are as many as there may be, of this address or of all");
         }
     };
     loop {
@@ -235,7 +262,10 @@ where
     let stop = Stop { token: core.gateway.stop.clone(), told: Arc::clone(&core.stopping) };
     let patience = core.stall_timeout;
     let told = Arc::clone(&line);
+    let asked = Arc::new(AtomicBool::new(false));
+    let has_asked = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let (core, line) = (Arc::clone(&core), Arc::clone(&told));
         async move {
             let is_stream = request.version() == Version::HTTP_2;
@@ -265,10 +295,21 @@ where
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
         let connection = builder.serve_connection(io, service).with_upgrades();
-        attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop)).await
+        let carried = attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop));
+        first_head(&asked, carried).await.flatten()
     };
     if let Some(Err(error)) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+/// Carries a connection to its end, or to where its first head has taken too long; then it is dropped, and `None`.
+async fn first_head<C: Future>(asked: &AtomicBool, connection: C) -> Option<C::Output> {
+    let mut connection = pin!(connection);
+    match tokio::time::timeout(FIRST_BYTES_PATIENCE, connection.as_mut()).await {
+        Ok(output) => Some(output),
+        Err(_) if asked.load(Ordering::Relaxed) => Some(connection.await),
+        Err(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`commands`] | the command line |
 //! | [`config`] | settings, one struct per topic |
-//! | [`app`], [`listen`], [`tls`] | assembles everything; takes connections in; with which certificate |
+//! | [`app`], [`listen`], [`peers`], [`tls`] | assembles everything; takes connections in; how many of whom; with which certificate |
 //! | [`gateway`] | agents' calls: check, inject, forward, meter |
 //! | [`verify`] | tells other services whether an agent key is good |
 //! | [`control`] | who of the next two answers |
@@ -30,6 +30,7 @@ mod forwarded;
 mod gateway;
 mod listen;
 mod metrics;
+mod peers;
 mod request;
 mod timely;
 mod tls;

@@ -22,6 +22,7 @@ pub struct Metrics {
     registry: Registry,
     answers: [Counter; 5],
     verifications: Counter,
+    refused_connections: Counter,
     counted: Gauge,
     cached: Gauge,
     look_ups: Gauge,
@@ -46,6 +47,12 @@ impl Metrics {
         registry.register("gateway_answers", "Answers of the gateway by class of their status", answers.clone());
         let verifications = Counter::default();
         registry.register("verifications", "Answers of /auth/verify", verifications.clone());
+        let refused_connections = Counter::default();
+        registry.register(
+            "connections_refused",
+            "Connections closed as they came, because there were as many as there may be",
+            refused_connections.clone(),
+        );
         let (counted, cached, ready) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("usage_calls", "Calls that usage was counted for since the start", counted.clone());
         registry.register("agent_keys_cached", "Agent keys kept in memory", cached.clone());
@@ -87,6 +94,7 @@ impl Metrics {
             answers: CLASSES.map(|class| answers.get_or_create(&Class { class }).clone()),
             registry,
             verifications,
+            refused_connections,
             counted,
             cached,
             look_ups,
@@ -111,6 +119,11 @@ impl Metrics {
     /// Counts an answer of `/auth/verify`.
     pub fn verified(&self) {
         self.verifications.inc();
+    }
+
+    /// Counts a connection that was closed as it came.
+    pub fn refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     /// All figures, in OpenMetrics' text format.

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Core,
+    access::Authority,
     actor::Actor,
     audit::{Changes, record},
     clock::DAY_MS,
@@ -13,7 +14,7 @@ use super::{
     ids,
     members::{self, parse_email},
     name::{self, Name},
-    roles::Role,
+    roles::{Permission, Role},
     roster::{check_covers, email_error, found, parse_role, target},
     sessions::{self, Caller},
 };
@@ -75,7 +76,7 @@ pub async fn create(
         mac: String::new(),
     };
     let mut tx = core.store.write().await?;
-    let (invitation, token) = mint(core, &member.id, now)?;
+    let (invitation, token) = mint(core, actor, &member.id, now)?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
         return Ok(Outcome::Replay(id));
     }
@@ -101,7 +102,7 @@ pub async fn renew(core: &Core, actor: &Actor, id: &str) -> Result<Made> {
     let held = found(&mut core.store.read().await?, id).await?;
     check_covers(core, actor, &held.role, None).await?;
     let mut tx = core.store.write().await?;
-    let (invitation, token) = mint(core, id, now)?;
+    let (invitation, token) = mint(core, actor, id, now)?;
     let member = found(&mut tx, id).await?;
     if member.role != held.role {
         return Err(Error::new(Code::VersionMismatch, format!("the role of {} was changed meanwhile", member.name)));
@@ -171,7 +172,7 @@ async fn take_parsed(core: &Core, tx: &mut Write, token: &OneTimeToken) -> Resul
     if member.password_hash.is_empty() { Ok(member) } else { Err(refused_token()) }
 }
 
-fn mint(core: &Core, member_id: &str, now: i64) -> Result<(Invitation, Zeroizing<String>)> {
+fn mint(core: &Core, actor: &Actor, member_id: &str, now: i64) -> Result<(Invitation, Zeroizing<String>)> {
     let token = OneTimeToken::mint(&core.entropy)?;
     let digest = core.store.keyring().digest(token.sha256());
     let invitation = Invitation {
@@ -181,6 +182,7 @@ fn mint(core: &Core, member_id: &str, now: i64) -> Result<(Invitation, Zeroizing
         digest: digest.value,
         created_at: now,
         expires_at: now + DAYS * DAY_MS,
+        invited_by: actor.member_id.clone(),
         mac: String::new(),
     };
     Ok((invitation, token.expose_once()))
@@ -191,6 +193,7 @@ async fn find(core: &Core, db: &mut impl Handle, token: &OneTimeToken) -> Result
         if let Some(row) = store::invitations::find(db, &digest.value).await?
             && row.pepper_id == digest.pepper
             && row.expires_at > core.clock.now_ms()
+            && still_may_invite(db, &row).await?
         {
             return Ok(row);
         }
@@ -198,9 +201,21 @@ async fn find(core: &Core, db: &mut impl Handle, token: &OneTimeToken) -> Result
     Err(refused_token())
 }
 
+/// Whether who made the invitation may still make it: a link left behind by a removed admin makes nobody a member.
+async fn still_may_invite(db: &mut impl Handle, invitation: &Invitation) -> Result<bool> {
+    if invitation.invited_by.is_empty() {
+        return Ok(true);
+    }
+    let Some(inviter) = store::members::get(db, &invitation.invited_by).await? else { return Ok(false) };
+    let Some(invited) = store::members::get(db, &invitation.member_id).await? else { return Ok(false) };
+    let authority = Authority::of_member(&inviter.role);
+    Ok(authority.may(Permission::WriteMembers) && Role::parse(&invited.role).is_some_and(|role| authority.covers(role)))
+}
+
 fn refused_token() -> Error {
     Error::field(
         "token",
-        "is not an invitation that is good now: it was used, replaced, or is older than a week; ask for a new one",
+        "is not an invitation that is good now: it was used, replaced, is older than a week, or whoever made it may not \
+         invite any more; ask for a new one",
     )
 }

@@ -2,9 +2,11 @@
 //! which it may decide from memory.
 //!
 //! A renewal tells how far the sequence has come, and counts once all changes up to there are applied. Notifications
-//! only make the next look come sooner.
+//! only make the next look come sooner. A renewal is a write and may wait for the database's disk: it has a line of its own,
+//! so that changes are read meanwhile.
 
 use std::{
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use std::{
 use store::{
     Line,
     changes::{self, Change},
-    replicas,
+    replicas::{self, Renewal},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +33,10 @@ const BATCH: i64 = 500;
 
 /// This process among the replicas.
 pub struct Replica {
+    /// Changes are read over it.
     line: Option<Line>,
+    /// Renewals are sent over it.
+    renewals: Option<Line>,
     epoch: i64,
     /// The count of what others than Keyward wrote when it was last taken over.
     foreign: i64,
@@ -50,8 +55,14 @@ impl Replica {
             return Ok(None);
         }
         core.lease.require();
-        let mut replica =
-            Replica { line: None, epoch: 0, foreign: 0, keys: KeyringWatch::default(), wake: Arc::default() };
+        let mut replica = Replica {
+            line: None,
+            renewals: None,
+            epoch: 0,
+            foreign: 0,
+            keys: KeyringWatch::default(),
+            wake: Arc::default(),
+        };
         let line = replica.line(core).await?;
         replicas::join(line, &core.replica_id, core.clock.now_ms()).await?;
         let foreign = line.foreign_writes().await?;
@@ -67,7 +78,8 @@ impl Replica {
     /// # Errors
     /// As [`Replica::join`].
     pub async fn begin(&mut self, core: &Arc<Core>) -> Result<()> {
-        self.renew(core).await
+        let told = ask(Arc::clone(core), self.renewals.take()).await;
+        self.take_over(core, told).await
     }
 
     /// Renews the lease and takes over changes until it is told to stop. Gives back what knows of this server's keys.
@@ -76,21 +88,42 @@ impl Replica {
         let listening = tokio::spawn(async move { heard.store.db().listen(&wake).await });
         let mut is_failing = false;
         let mut next = tokio::time::Instant::now() + EVERY;
+        let mut asked: Option<Pin<Box<dyn Future<Output = Told> + Send>>> = None;
         loop {
-            let woken = tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.wake.notified() => true,
-                () = tokio::time::sleep_until(next) => false,
+            let told = async {
+                match asked.as_mut() {
+                    Some(asked) => asked.await,
+                    None => std::future::pending().await,
+                }
             };
-            let done = if woken {
-                tokio::time::sleep(BREATH).await;
-                self.catch_up(&core).await
-            } else {
-                next = tokio::time::Instant::now() + EVERY;
-                self.renew(&core).await
+            let event = tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.wake.notified() => Event::Woken,
+                told = told => Event::Told(told),
+                () = tokio::time::sleep_until(next) => Event::Due,
+            };
+            let is_renewal = matches!(event, Event::Told(_));
+            let done = match event {
+                Event::Woken => {
+                    tokio::time::sleep(BREATH).await;
+                    self.catch_up(&core).await
+                }
+                Event::Due => {
+                    next = tokio::time::Instant::now() + EVERY;
+                    if asked.is_none() {
+                        asked = Some(Box::pin(ask(Arc::clone(&core), self.renewals.take())));
+                        continue;
+                    }
+                    // The last one waits still, and a notification may have been lost.
+                    self.catch_up(&core).await
+                }
+                Event::Told(told) => {
+                    asked = None;
+                    self.take_over(&core, told).await
+                }
             };
             match done {
-                Ok(()) if is_failing => {
+                Ok(()) if is_failing && is_renewal => {
                     tracing::info!("the lease is renewed again");
                     is_failing = false;
                 }
@@ -121,32 +154,19 @@ impl Replica {
 
     async fn line(&mut self, core: &Core) -> Result<&mut Line> {
         if self.line.is_none() {
-            let opened = Line::open(&core.store, PATIENCE).await?;
-            self.line = Some(opened.ok_or_else(|| {
-                Error::new(
-                    Code::StorageUnavailable,
-                    "keyward restore works on this database and must be alone on it; start again when it is done",
-                )
-            })?);
+            self.line = Some(open(core).await?);
         }
         self.line.as_mut().ok_or_else(|| Error::new(Code::Internal, "the line to the database was just opened"))
     }
 
-    /// One renewal: sent, answered, and its changes applied.
-    async fn renew(&mut self, core: &Arc<Core>) -> Result<()> {
-        let sent = lease::now_ms();
-        let (known, now) = (core.lease.applied.load(Ordering::Acquire), core.clock.now_ms());
-        let line = self.line(core).await?;
-        let renewal = match replicas::renew(line, &core.replica_id, known, now).await? {
-            Some(renewal) => renewal,
-            None => {
-                replicas::join(line, &core.replica_id, now).await?;
-                self.keys.note_again();
-                let line = self.line(core).await?;
-                let again = replicas::renew(line, &core.replica_id, known, now).await?;
-                again.ok_or_else(|| Error::new(Code::StorageUnavailable, "the list of replicas keeps no entries"))?
-            }
-        };
+    /// Takes over what a renewal was told: its changes are applied, and then it counts.
+    async fn take_over(&mut self, core: &Arc<Core>, told: Told) -> Result<()> {
+        let Told { sent, known, answer } = told;
+        let (line, renewal, has_joined) = answer?;
+        self.renewals = Some(line);
+        if has_joined {
+            self.keys.note_again();
+        }
         core.lease.behind.store((renewal.seq - known).max(0), Ordering::Relaxed);
         if renewal.epoch != self.epoch || renewal.seq < known {
             core.lease.give_up();
@@ -198,6 +218,55 @@ impl Replica {
             core.lease.applied.store(last.seq, Ordering::Release);
         }
     }
+}
+
+enum Event {
+    Woken,
+    Due,
+    Told(Told),
+}
+
+/// What came of a renewal.
+struct Told {
+    /// When it was sent, by [`lease::now_ms`].
+    sent: i64,
+    /// The number up to which changes were applied then.
+    known: i64,
+    /// The line it went over, what it was told, and whether this replica had to be made known again.
+    answer: Result<(Line, Renewal, bool)>,
+}
+
+/// Sends a renewal, over a line that is open or a new one.
+async fn ask(core: Arc<Core>, line: Option<Line>) -> Told {
+    let sent = lease::now_ms();
+    let known = core.lease.applied.load(Ordering::Acquire);
+    let answer = async {
+        let mut line = match line {
+            Some(line) => line,
+            None => open(&core).await?,
+        };
+        // Or a set of keys that was replaced would be kept for as long as the line is.
+        line.renew(&core.store);
+        let now = core.clock.now_ms();
+        if let Some(renewal) = replicas::renew(&mut line, &core.replica_id, known, now).await? {
+            return Ok((line, renewal, false));
+        }
+        replicas::join(&mut line, &core.replica_id, now).await?;
+        let again = replicas::renew(&mut line, &core.replica_id, known, now).await?;
+        let renewal =
+            again.ok_or_else(|| Error::new(Code::StorageUnavailable, "the list of replicas keeps no entries"))?;
+        Ok((line, renewal, true))
+    };
+    Told { sent, known, answer: answer.await }
+}
+
+async fn open(core: &Core) -> Result<Line> {
+    Line::open(&core.store, PATIENCE).await?.ok_or_else(|| {
+        Error::new(
+            Code::StorageUnavailable,
+            "keyward restore works on this database and must be alone on it; start again when it is done",
+        )
+    })
 }
 
 /// Takes over changes: forgets keys, ends their streams, reads the catalog again.

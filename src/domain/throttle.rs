@@ -12,6 +12,11 @@ use std::{
 const FREE_BY_ACCOUNT: u32 = 5;
 /// Failed tries from one address before the next one has to wait; several people may share it.
 const FREE_BY_ADDRESS: u32 = 10;
+/// Where no try failed so far, one on any account may come past the account's delay: its owner is not kept waiting at a
+/// new place by somebody who guesses elsewhere. For each account one such try in so many milliseconds,
+const FRESH_EVERY_MS: i64 = 15_000;
+/// and this many at once. Together with the longest delay they bound what somebody with many addresses can guess.
+const FRESH_AT_ONCE: i64 = 20;
 /// The longest delay, in milliseconds.
 const MAX_DELAY_MS: i64 = 15_000;
 /// After so long without a try, failures are forgotten.
@@ -30,12 +35,7 @@ pub struct Try {
 impl Try {
     /// A try on `account` (the e-mail in its normal form) from `address`.
     pub fn new(account: &str, address: IpAddr) -> Try {
-        // Whoever has one IPv6 address has the other 2^64 of its network as well.
-        let address = match address.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-            v4 => v4,
-        };
-        Try { account: account.to_owned(), address }
+        Try { account: account.to_owned(), address: network(address) }
     }
 }
 
@@ -43,6 +43,20 @@ impl Try {
 struct Failures {
     count: u32,
     last: i64,
+    /// When the tries from fresh addresses that were let past the delay will have been worked off.
+    fresh_until: i64,
+}
+
+impl Failures {
+    /// Takes one of the tries that fresh addresses have.
+    fn take_fresh(&mut self, now: i64) -> bool {
+        let until = self.fresh_until.max(now) + FRESH_EVERY_MS;
+        let is_free = until - now <= FRESH_AT_ONCE * FRESH_EVERY_MS;
+        if is_free {
+            self.fresh_until = until;
+        }
+        is_free
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,14 +84,16 @@ impl Throttle {
             None => wait(tables.accounts.get(&who.account), FREE_BY_ACCOUNT, now),
         };
         let by_address = wait(tables.addresses.get(&who.address), FREE_BY_ADDRESS, now);
+        let is_fresh = tables.addresses.get(&who.address).is_none_or(|failures| now - failures.last >= MEMORY_MS);
         match by_account.max(by_address) {
-            0 => {
-                fail(&mut tables.accounts, who.account.clone(), now);
-                fail(&mut tables.addresses, who.address, now);
-                Ok(())
+            0 => {}
+            _ if is_fresh && tables.accounts.get_mut(&who.account).is_some_and(|failures| failures.take_fresh(now)) => {
             }
-            ms => Err(u64::try_from(ms).unwrap_or(0).div_ceil(1000)),
+            ms => return Err(u64::try_from(ms).unwrap_or(0).div_ceil(1000)),
         }
+        fail(&mut tables.accounts, who.account.clone(), now);
+        fail(&mut tables.addresses, who.address, now);
+        Ok(())
     }
 
     /// The password was right: both start afresh, and the address is known.
@@ -112,6 +128,14 @@ impl Throttle {
     }
 }
 
+/// An address, or the network of 2^64 of them that whoever has one of version 6 has as well.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
 /// How many milliseconds are left to wait.
 fn wait(failures: Option<&Failures>, free: u32, now: i64) -> i64 {
     match failures {
@@ -128,11 +152,11 @@ fn fail<K: Hash + Eq + Clone>(table: &mut HashMap<K, Failures>, key: K, now: i64
     if !table.contains_key(&key) {
         make_room(table, |failures| failures.last);
     }
-    let failures = table.entry(key).or_insert(Failures { count: 0, last: now });
+    let failures = table.entry(key).or_insert(Failures { count: 0, last: now, fresh_until: now });
     if now - failures.last >= MEMORY_MS {
         failures.count = 0;
     }
-    *failures = Failures { count: failures.count.saturating_add(1), last: now };
+    (failures.count, failures.last) = (failures.count.saturating_add(1), now);
 }
 
 fn make_room<K: Hash + Eq + Clone, V>(table: &mut HashMap<K, V>, at: impl Fn(&V) -> i64) {
@@ -182,11 +206,31 @@ mod tests {
     fn guesses_elsewhere_delay_only_where_the_account_is_not_known() {
         let throttle = Throttle::default();
         throttle.succeeded(from(1), 0);
-        for address in 2..9 {
-            let _ = throttle.begin(&from(address), 0);
+        for _ in 0..9 {
+            let _ = throttle.begin(&from(9), 0);
         }
         assert!(throttle.begin(&from(9), 0).is_err());
         assert_eq!(throttle.begin(&from(1), 0), Ok(()));
+    }
+
+    #[test]
+    fn somebody_who_guesses_keeps_nobody_waiting_who_comes_from_elsewhere() {
+        let throttle = Throttle::default();
+        for second in 0..3600 {
+            let _ = throttle.begin(&from(1), second * 1000);
+        }
+        let now = 3_600_000;
+        assert!(throttle.begin(&from(1), now).is_err());
+        assert_eq!(throttle.begin(&from(2), now), Ok(()));
+        assert!(throttle.begin(&from(2), now).is_err(), "one try, not more");
+        // Who has many addresses has no more tries for it than these.
+        let passed = (3..250).filter(|address| throttle.begin(&from(*address), now).is_ok()).count();
+        assert_eq!(passed, 19);
+        let passed = (0..250).filter(|at| {
+            let address = [198, 51, 100, *at].into();
+            throttle.begin(&Try::new("ada@example.com", address), now + 60_000).is_ok()
+        });
+        assert!((4..=5).contains(&passed.count()));
     }
 
     #[test]

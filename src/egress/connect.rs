@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::JoinSet,
 };
 use tokio_rustls::{
     TlsConnector,
@@ -23,6 +24,9 @@ use tokio_rustls::{
 };
 
 use super::{AddressPolicy, Target};
+
+/// How long one address of a name may take before the next one is tried beside it (RFC 8305, section 8).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A connection to a provider.
 pub(super) enum Stream {
@@ -86,23 +90,68 @@ pub(super) async fn connect(
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the place that may: behind the check of the address")]
 async fn connect_untimed(target: &Target, policy: &AddressPolicy, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "its name resolves to no address");
+    let mut allowed = Vec::new();
     for address in resolve(target).await? {
-        if let Err(why) = policy.check(address, target.loopback_named) {
-            failure = io::Error::new(io::ErrorKind::PermissionDenied, why);
-            continue;
-        }
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
-                tcp.set_nodelay(true)?;
-                return speak(tcp, target, tls).await;
-            }
-            Err(error) => failure = error,
+        match policy.check(address, target.loopback_named) {
+            Ok(()) => allowed.push(address),
+            Err(why) => failure = io::Error::new(io::ErrorKind::PermissionDenied, why),
         }
     }
-    Err(failure)
+    if allowed.is_empty() {
+        return Err(failure);
+    }
+    let tcp = reach(interleaved(allowed)).await?;
+    tcp.set_nodelay(true)?;
+    speak(tcp, target, tls).await
+}
+
+/// Connects to the first of these addresses that answers. Each has a head start before the next one is tried beside it
+/// (RFC 8305), so that one that answers nothing does not use up the time of all.
+async fn reach(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "there is no address to connect to");
+    let mut left = addresses.into_iter();
+    let mut tries = JoinSet::new();
+    loop {
+        let next = left.next();
+        let is_last = next.is_none();
+        if let Some(address) = next {
+            tries.spawn(try_one(address));
+        }
+        // The next one's turn comes with the head start's end, or as soon as a try has failed.
+        let ended = tokio::select! {
+            ended = tries.join_next() => ended,
+            () = tokio::time::sleep(HEAD_START), if !is_last => continue,
+        };
+        match ended {
+            Some(Ok(Ok(tcp))) => return Ok(tcp),
+            Some(Ok(Err(error))) => failure = error,
+            Some(Err(error)) => failure = io::Error::other(error),
+            None if is_last => return Err(failure),
+            None => {}
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the place that may: behind the check of the address")]
+async fn try_one(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
+
+/// The addresses in the order they were given, but the two versions of IP in turn.
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair.iter().all(Option::is_none) {
+            return mixed;
+        }
+        mixed.extend(pair.into_iter().flatten());
+    }
 }
 
 async fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
@@ -169,5 +218,47 @@ impl AsyncWrite for Stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests connect to listeners of their own")]
+mod tests {
+    use super::*;
+
+    fn at(addresses: &[&str]) -> Vec<SocketAddr> {
+        addresses.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn the_versions_of_ip_take_turns() {
+        let given = at(&["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1", "[2001:db8::3]:1"]);
+        let wanted = at(&["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"]);
+        assert_eq!(interleaved(given), wanted);
+        assert_eq!(interleaved(Vec::new()), Vec::new());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_nothing_does_not_use_up_the_time_of_the_others() {
+        // A listener that accepts nothing and whose queue is full: a connection to it is neither taken nor refused.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        silent.listen(0).expect("to listen");
+        let silent_at = silent.local_addr().ok().and_then(|address| address.as_socket()).expect("its address");
+        let mut fillers = Vec::new();
+        for _ in 0..4 {
+            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+            filler.set_nonblocking(true).expect("to be asked");
+            let _ = filler.connect(&silent_at.into());
+            fillers.push(filler);
+        }
+        let good = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let good_at = good.local_addr().expect("its address");
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        for addresses in [vec![silent_at, good_at], vec![gone, silent_at, good_at], vec![good_at, silent_at]] {
+            let reached = reach(addresses).await.expect("the one that answers");
+            assert_eq!(reached.peer_addr().ok(), Some(good_at));
+        }
+        assert!(reach(vec![gone]).await.is_err());
     }
 }

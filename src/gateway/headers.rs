@@ -126,6 +126,11 @@ fn is_stripped(name: &str) -> bool {
             | "x-user"
             | "remote-user"
             | "x-remote-user"
+            | "ocp-apim-subscription-key"
+            | "x-amz-security-token"
+            | "x-auth-token"
+            | "x-access-token"
+            | "helicone-auth"
     ) || is_of(name, &STRIPPED_FAMILIES)
 }
 
@@ -209,6 +214,8 @@ mod tests {
             "te",
             "upgrade",
             "x-goog-user-project",
+            "x-auth-token",
+            "ocp-apim-subscription-key",
             "transfer-encoding",
             "x-hop",
         ] {

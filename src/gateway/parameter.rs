@@ -1,4 +1,4 @@
-//! The one parameter of a query that names the model.
+//! Parameters of a query: the one that names the model, and those that would be a credential of the caller's own.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -43,6 +43,22 @@ impl<'q> Parameter<'q> {
     }
 }
 
+/// Parameters that providers take for a credential.
+const CREDENTIALS: [&str; 7] =
+    ["key", "api_key", "api-key", "apikey", "access_token", "oauth_token", "subscription-key"];
+
+/// The query without what a provider could take for a credential: whose key pays is decided here, not by the caller.
+pub fn without_credentials(query: &str) -> Cow<'_, str> {
+    let passes = |part: &&str| {
+        let name = unescaped(part.split_once('=').map_or(*part, |(name, _)| name));
+        !CREDENTIALS.iter().any(|credential| name.trim().eq_ignore_ascii_case(credential))
+    };
+    if query.split(['&', ';']).all(|part| passes(&part)) {
+        return Cow::Borrowed(query);
+    }
+    Cow::Owned(query.split(['&', ';']).filter(passes).collect::<Vec<_>>().join("&"))
+}
+
 /// A name or value of a query, in which a plus stands for a space.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
@@ -55,6 +71,19 @@ fn unescaped(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_of_the_callers_own_stay_here() {
+        for (query, passes) in [
+            ("", ""),
+            ("alt=sse&api-version=2024-10-21", "alt=sse&api-version=2024-10-21"),
+            ("alt=sse&key=AIza&x", "alt=sse&x"),
+            ("Key=1;k%65y=2&access_token&+api_key=3", ""),
+            ("monkey=1&keys=2", "monkey=1&keys=2"),
+        ] {
+            assert_eq!(without_credentials(query), passes, "{query}");
+        }
+    }
 
     #[test]
     fn the_one_model_of_a_query_is_found_and_replaced_where_it_stands() {

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::{Method, header, request::Parts};
 use llm::{Auth, Kind, WireFormat};
 
-use super::{body::Held, claim::Claim};
+use super::{body::Held, claim::Claim, parameter};
 use crate::{
     domain::{
         Core,
@@ -336,9 +336,11 @@ fn not_allowed(kind: Kind, method: &Method, path: &str) -> Error {
 }
 
 fn with_query(mut path: String, head: &Parts) -> String {
-    if let Some(query) = head.uri.query() {
+    let Some(query) = head.uri.query() else { return path };
+    let query = parameter::without_credentials(query);
+    if !query.is_empty() {
         path.push('?');
-        path.push_str(query);
+        path.push_str(&query);
     }
     path
 }

@@ -29,7 +29,8 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// How many connections a process takes, and how long it waits for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most connections to PostgreSQL, beside the two that tell of changes. SQLite has five, always.
+    /// The most connections to PostgreSQL, one of which listens for notifications; beside two for the lease and for
+    /// reading changes. SQLite has five, always.
     pub max_connections: u32,
     /// How long for a free connection, or a new one.
     pub acquire_timeout: Duration,

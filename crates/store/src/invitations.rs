@@ -18,6 +18,7 @@ pub struct Invitation {
     pub digest: String,
     pub created_at: i64,
     pub expires_at: i64,
+    pub invited_by: String,
     pub mac: String,
 }
 
@@ -27,13 +28,18 @@ impl Authentic for Invitation {
         &self.id
     }
     fn fields(&self) -> Vec<MacField<'_>> {
-        vec![
+        let mut fields = vec![
             MacField::Text(&self.member_id),
             MacField::Text(&self.pepper_id),
             MacField::Text(&self.digest),
             MacField::Int(self.created_at),
             MacField::Int(self.expires_at),
-        ]
+        ];
+        // Rows from before there was the column have a MAC without it.
+        if !self.invited_by.is_empty() {
+            fields.push(MacField::Text(&self.invited_by));
+        }
+        fields
     }
     fn mac(&self) -> &str {
         &self.mac
@@ -49,7 +55,8 @@ pub async fn find(db: &mut impl Handle, digest: &str) -> Result<Option<Invitatio
         fetch_optional,
         db,
         Invitation,
-        "SELECT id, member_id, pepper_id, digest, created_at, expires_at, mac FROM invitations WHERE digest = $1",
+        "SELECT id, member_id, pepper_id, digest, created_at, expires_at, invited_by, mac \
+         FROM invitations WHERE digest = $1",
         digest
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -64,14 +71,15 @@ pub async fn replace(tx: &mut Write, invitation: &Invitation) -> Result<(), Stor
     let mac = stamp(tx.keyring(), invitation);
     execute!(
         tx,
-        "INSERT INTO invitations (id, member_id, pepper_id, digest, created_at, expires_at, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO invitations (id, member_id, pepper_id, digest, created_at, expires_at, invited_by, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         invitation.id.as_str(),
         invitation.member_id.as_str(),
         invitation.pepper_id.as_str(),
         invitation.digest.as_str(),
         invitation.created_at,
         invitation.expires_at,
+        invitation.invited_by.as_str(),
         mac,
     )?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The gateway: what an agent can do, and what happens when something is wrong.
 
 mod body;
+mod connections;
 mod credentials;
 mod encoding;
 mod fail_over;

@@ -194,3 +194,36 @@ async fn an_invitation_ends_with_another_role_so_that_its_link_makes_nobody_more
     assert!(refused.text().contains("ask for a new one"), "{refused}");
     assert_eq!(api.read("/members", &made["id"]).await["status"], "invited");
 }
+
+#[tokio::test]
+async fn an_invitation_ends_with_the_right_of_whoever_made_it() {
+    let keyward = TestServer::start().await;
+    let api = keyward.api();
+    let stranger = keyward.api_with(None);
+    let claim = async |invited: &serde_json::Value| {
+        let token = token_of(invited);
+        stranger.form("/invitation", &[("token", &token), ("password", Person::PASSWORD)]).await
+    };
+    // One admin is made less, one is removed, one stays.
+    for (name, ends) in [("lessened", true), ("removed", true), ("staying", false)] {
+        let admin = keyward.person(name, "admin").await;
+        let body = json!({ "email": format!("of-{name}@example.com"), "role": "admin" });
+        let invited = admin.api.post("/members", body).await.expect(201).json();
+        let path = format!("/members/{}", admin.member["id"].as_str().unwrap());
+        match name {
+            "lessened" => drop(api.patch(&path, json!({ "role": "auditor" })).await.expect(200)),
+            "removed" => drop(api.delete(&path).await.expect(204)),
+            _ => {}
+        }
+        let answer = claim(&invited).await;
+        if ends {
+            assert!(answer.expect(422).text().contains("may not invite any more"), "{name}");
+            // Who may invite now makes another link.
+            let path = format!("/members/{}/invitation", invited["id"].as_str().unwrap());
+            let renewed = api.post(&path, json!({})).await.expect(200).json();
+            claim(&renewed).await.expect(303);
+        } else {
+            answer.expect(303);
+        }
+    }
+}
