@@ -177,6 +177,9 @@ impl App {
         if let Err(error) = self.core.meter.flush(&self.core).await {
             error.log("");
         }
+        if let Err(error) = self.core.callers.flush(&self.core).await {
+            error.log("");
+        }
         if let Err(error) = self.core.health.flush(&self.core).await {
             error.log("");
         }
@@ -391,6 +394,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
             error.log("");
         }
         if let Err(error) = core.health.flush(&core).await {
+            error.log("");
+        }
+        if let Err(error) = core.callers.flush(&core).await {
             error.log("");
         }
         if let Err(error) = sessions::record_refused(&core).await {

@@ -2,7 +2,7 @@
 
 mod session;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, header};
 use vault::Token;
@@ -91,21 +91,21 @@ fn without_scheme(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The agent key of a call. A malformed one is refused without asking anything.
+/// The agent key of a call from an address. A malformed one is refused without asking anything.
 ///
 /// # Errors
 /// See [`credential`] and [`agent_keys::authenticate`].
-pub async fn agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKey>> {
-    authenticate(core, credential(headers)?).await
+pub async fn agent(core: &Arc<Core>, headers: &HeaderMap, caller: IpAddr) -> Result<Arc<CachedKey>> {
+    authenticate(core, credential(headers)?, Some(caller)).await
 }
 
 /// The agent key of a call that opens a WebSocket. Browsers, which can set no header there, send it as a subprotocol.
 ///
 /// # Errors
 /// As for [`agent`].
-pub async fn socket_agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<CachedKey>> {
+pub async fn socket_agent(core: &Arc<Core>, headers: &HeaderMap, caller: IpAddr) -> Result<Arc<CachedKey>> {
     let in_subprotocols = subprotocols(headers).filter_map(key_in_subprotocol);
-    authenticate(core, only(in_headers(headers).chain(in_subprotocols))?).await
+    authenticate(core, only(in_headers(headers).chain(in_subprotocols))?, Some(caller)).await
 }
 
 /// The agent key that somebody else was sent; `None` where it is none, or no good at the moment.
@@ -113,19 +113,19 @@ pub async fn socket_agent(core: &Arc<Core>, headers: &HeaderMap) -> Result<Arc<C
 /// # Errors
 /// [`Code::StorageUnavailable`] where that cannot be told.
 pub async fn introspect(core: &Arc<Core>, credential: &[u8]) -> Result<Option<Arc<CachedKey>>> {
-    match authenticate(core, credential).await {
+    match authenticate(core, credential, None).await {
         Ok(key) => Ok(Some(key)),
         Err(error) if error.code.status() == 401 => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn authenticate(core: &Arc<Core>, credential: &[u8]) -> Result<Arc<CachedKey>> {
+async fn authenticate(core: &Arc<Core>, credential: &[u8], caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
     let token = Token::parse(credential).map_err(|reason| {
         tracing::debug!(reason = "malformed", %reason, "agent key refused");
         Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
     })?;
-    agent_keys::authenticate(core, &token).await
+    agent_keys::authenticate(core, &token, caller).await
 }
 
 /// Who calls the management API: with a bearer token, or else from the console, whose session it takes under the

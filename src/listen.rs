@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -374,12 +374,15 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
     if core.faces == Faces::Administrators {
         control(core, request, peer, request_id).await
     } else if let Some(claim) = gateway::claim(request.method(), path) {
-        let response = gateway::handle(&core.gateway, claim, request, &request_id).await;
+        let from = caller(core, &request, peer);
+        let response = gateway::handle(&core.gateway, claim, request, from, &request_id).await;
         core.metrics.answered(response.status());
         response
     } else if verify::claims(path) {
         core.metrics.verified();
-        verify::handle(&core.gateway.core, request.headers(), &request_id).await.map(GatewayBody::full)
+        verify::handle(&core.gateway.core, request.headers(), caller(core, &request, peer), &request_id)
+            .await
+            .map(GatewayBody::full)
     } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz") {
         let mut response = Response::new(GatewayBody::full("there is nothing at this path\n".into()));
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -387,6 +390,11 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
     } else {
         control(core, request, peer, request_id).await
     }
+}
+
+/// Whom a call came from, past the proxies in front.
+fn caller(core: &Core, request: &Request<Incoming>, peer: SocketAddr) -> IpAddr {
+    core.proxies.origin(peer.ip(), core.tls.is_some(), request.headers()).address
 }
 
 /// Hands a request to the control runtime. It is carried out to its end there even where the caller leaves, so that

@@ -19,6 +19,7 @@ use crate::domain::{
     clock::rfc3339,
     idempotency::Outcome,
     models::{self, Edit, ModelView, NewModel},
+    prices::Price,
 };
 
 /// A model that agents may name.
@@ -36,6 +37,11 @@ pub struct Body {
     general_key_id: Option<String>,
     /// All its own general keys, the heaviest first.
     general_keys: Vec<LinkedKey>,
+    /// What a million tokens sent to it cost, in millionths of the currency; null where that is not known.
+    #[schema(example = 2500000)]
+    input_price_micros: Option<i64>,
+    /// What a million tokens it answers cost, likewise.
+    output_price_micros: Option<i64>,
     created_at: String,
     updated_at: String,
 }
@@ -57,6 +63,10 @@ pub struct New {
     /// That key's value, where it was not saved for the provider's origin.
     #[schema(format = Password)]
     general_key_value: Option<String>,
+    /// What a million tokens sent to it cost, in millionths of the currency.
+    input_price_micros: Option<i64>,
+    /// What a million tokens it answers cost, likewise.
+    output_price_micros: Option<i64>,
 }
 
 /// An edit of a model (RFC 7396): what is absent stays.
@@ -82,6 +92,14 @@ pub struct Patch {
     /// The linked key's value, where it would go to an origin it was not saved for.
     #[schema(format = Password)]
     general_key_value: Option<String>,
+    /// Null: not known.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    input_price_micros: Option<Option<i64>>,
+    /// Null: not known.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
+    output_price_micros: Option<Option<i64>>,
 }
 
 /// List models
@@ -106,9 +124,10 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, provider_id, upstream_model, general_key_id, general_keys, general_key_value } = body.value;
-    let keys = wished(general_key_id.map(Some), general_keys)?.unwrap_or_default();
-    let new = NewModel { name, provider_id, upstream_model, keys, general_key_value };
+    let New { name, provider_id, upstream_model, general_key_value, .. } = body.value;
+    let price = Price { input_micros: body.value.input_price_micros, output_micros: body.value.output_price_micros };
+    let keys = wished(body.value.general_key_id.map(Some), body.value.general_keys)?.unwrap_or_default();
+    let new = NewModel { name, provider_id, upstream_model, keys, price, general_key_value };
     let view = match models::create(&state.core, &actor, new, idempotency.as_ref()).await? {
         Outcome::Done(view) => view,
         Outcome::Replay(id) => models::get(&state.core, &id).await?,
@@ -144,9 +163,17 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let Patch { name, provider_id, upstream_model, general_key_id, general_keys, general_key_value } = body.value;
-    let keys = wished(general_key_id, general_keys)?;
-    let edit = Edit { name, provider_id, upstream_model, keys, general_key_value };
+    let Patch { name, provider_id, upstream_model, general_key_value, .. } = body.value;
+    let keys = wished(body.value.general_key_id, body.value.general_keys)?;
+    let edit = Edit {
+        name,
+        provider_id,
+        upstream_model,
+        keys,
+        input_micros: body.value.input_price_micros,
+        output_micros: body.value.output_price_micros,
+        general_key_value,
+    };
     let view = models::edit(&state.core, &actor, &id, version, edit).await?;
     let version = view.model.version;
     Ok(Resource::read(render(view), version))
@@ -169,6 +196,7 @@ pub async fn delete(
 fn render(view: ModelView) -> Body {
     let ModelView { model, keys } = view;
     let (general_key_id, general_keys) = linked_keys::render(keys);
+    let price = Price::of_column(&model.prices);
     Body {
         id: model.id,
         name: model.name,
@@ -176,6 +204,8 @@ fn render(view: ModelView) -> Body {
         upstream_model: model.upstream_model,
         general_key_id,
         general_keys,
+        input_price_micros: price.input_micros,
+        output_price_micros: price.output_micros,
         created_at: rfc3339(model.created_at),
         updated_at: rfc3339(model.updated_at),
     }

@@ -25,7 +25,7 @@ pub struct Body {
     errors: i64,
     input_tokens: i64,
     output_tokens: i64,
-    /// Null: there is no price table yet.
+    /// What the tokens cost by the prices of their models, in millionths of the currency; null where no call had a price.
     cost_micros: Option<i64>,
 }
 
@@ -69,11 +69,11 @@ pub async fn read(
                 Ok(ms) if is_time => clock::rfc3339(ms),
                 _ => group.group_key,
             },
-            requests: group.requests,
-            errors: group.errors,
-            input_tokens: group.input_tokens,
-            output_tokens: group.output_tokens,
-            cost_micros: None,
+            cost_micros: usage::cost_micros(group.counts),
+            requests: group.counts.requests,
+            errors: group.counts.errors,
+            input_tokens: group.counts.input_tokens,
+            output_tokens: group.counts.output_tokens,
         })
         .collect();
     Ok(Json(Report { items }))

@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 41] = [
+const RULES: [(&str, Takes, Takes); 44] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -63,6 +63,9 @@ const RULES: [(&str, Takes, Takes); 41] = [
     ("/catalog/models/{id}/edit", May(WriteModels), May(WriteModels)),
     ("/catalog/models/{id}/test", May(EditGeneralKeys), May(EditGeneralKeys)),
     ("/catalog/models/{id}/delete", May(WriteModels), May(WriteModels)),
+    ("/overview", May(ReadUsage), May(ReadUsage)),
+    ("/usage", May(ReadUsage), May(ReadUsage)),
+    ("/usage.csv", May(ReadUsage), May(ReadUsage)),
     ("/audit", May(ReadAudit), May(ReadAudit)),
     ("/members", May(ReadMembers), May(WriteMembers)),
     ("/members/new", May(WriteMembers), May(WriteMembers)),

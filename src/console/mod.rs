@@ -15,10 +15,12 @@ mod agent_keys;
 mod assets;
 mod audit;
 mod catalog;
+mod chart;
 mod conflict;
 mod damaged;
 mod docs;
 mod failure;
+mod figures;
 mod forms;
 mod general_keys;
 mod installation;
@@ -27,6 +29,7 @@ mod issuer;
 mod list;
 mod members;
 mod moment;
+mod overview;
 mod parts;
 mod qr;
 mod second_factor;
@@ -38,6 +41,7 @@ mod sign_in_code;
 mod steps;
 mod test_key;
 mod tokens;
+mod usage;
 
 use std::sync::Arc;
 
@@ -107,6 +111,9 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/catalog/models/{id}/edit", get(catalog::model::edit).post(catalog::model::save))
         .route("/catalog/models/{id}/test", post(test_key::of_model))
         .route("/catalog/models/{id}/delete", get(catalog::ask_delete_model).post(catalog::delete_model))
+        .route("/overview", get(overview::show))
+        .route("/usage", get(usage::show))
+        .route("/usage.csv", get(usage::csv))
         .route("/audit", get(audit::list))
         .route("/members", get(members::list))
         .route("/members/new", get(members::form::new).post(members::form::create))

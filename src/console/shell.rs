@@ -23,6 +23,7 @@ impl Shell {
     pub fn new(session: &Session, current: Nav) -> Shell {
         let may = |permission| session.actor().authority.may(permission);
         let sees = Sees {
+            usage: may(Permission::ReadUsage),
             general_keys: may(Permission::ReadGeneralKeys),
             catalog: may(Permission::ReadProviders),
             audit: may(Permission::ReadAudit),
@@ -45,6 +46,8 @@ impl Shell {
 /// Which parts of the console a role sees. Its own agent keys and its account everybody does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sees {
+    /// Overview and usage
+    pub usage: bool,
     /// General keys
     pub general_keys: bool,
     /// Providers & models
@@ -58,10 +61,14 @@ pub struct Sees {
 /// The navigation's entries; it shows only what exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nav {
+    /// `/overview`
+    Overview,
     /// `/keys/general`, `/keys/agent`
     Keys,
     /// `/catalog`
     Providers,
+    /// `/usage`
+    Usage,
     /// `/audit`
     Audit,
     /// `/members`

@@ -1,6 +1,9 @@
 //! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
 
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use store::{
     Handle, Standing, Store,
@@ -210,6 +213,7 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) 
     let key = found_standing(&mut tx, id).await?.row;
     check_version(key.version, version)?;
     store::agent_keys::delete(&mut tx, id).await?;
+    store::callers::delete_of_key(&mut tx, id).await?;
     let changes = Changes::default().field("name", key.name.as_str(), ());
     record(&mut tx, actor, now, "agent_key.delete", target(&key), changes).await?;
     let committed = tx.commit().await;
@@ -252,15 +256,20 @@ async fn change(
 /// Decides about a presented secret: from memory, or from the database where it was not used lately. Never says that
 /// a key is bad when the database could not tell.
 ///
+/// `caller` is where it came from; `None` where somebody only asks about it.
+///
 /// # Errors
 /// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`]; [`Code::StorageUnavailable`].
-pub async fn authenticate(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
     core.lease.check()?;
     let key = match core.keys.get(token.sha256()) {
         Some(key) => key,
         None => look_up(core, token).await?,
     };
     let now = core.clock.now_ms();
+    if let Some(address) = caller {
+        core.callers.note(&key, address, key.ends_at <= now || key.disabled, now);
+    }
     if key.ends_at <= now {
         let (name, ended) = (&key.name, rfc3339(key.ends_at));
         let detail = match key.is_replaced {
@@ -328,6 +337,7 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
             let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
             let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
                 held,
+                last_caller: AtomicU64::new(0),
                 used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
                 id: Arc::clone(&id),
                 name: key.name,

@@ -12,6 +12,7 @@ use super::{
     key_health::KeyHealth,
     key_set::KeySet,
     links::{self, KeyShare},
+    prices::Price,
     provider_limits::{DEFAULT_CALLS_IN_FLIGHT, ProviderLimits, Traffic},
     use_mark::UseMark,
 };
@@ -75,6 +76,8 @@ pub struct ModelEntry {
     pub key: KeyLink,
     /// When it was created, in milliseconds since 1970.
     pub created_at: i64,
+    /// What it costs.
+    pub price: Price,
 }
 
 /// Where a call with a model's name goes.
@@ -89,6 +92,8 @@ pub struct Route {
     pub upstream_model: String,
     /// Whether the model is one of the catalog, and not just what the agent wrote behind a provider's name.
     pub is_known: bool,
+    /// What it costs.
+    pub price: Price,
 }
 
 /// The snapshot.
@@ -97,6 +102,8 @@ pub struct Catalog {
     models: HashMap<Arc<str>, ModelEntry>,
     providers: HashMap<String, Arc<ProviderEntry>>,
     listed: Vec<Arc<str>>,
+    /// What models cost, by their provider's id and its name for them.
+    prices: HashMap<Arc<str>, HashMap<String, Price>>,
     /// Names that agents must not reach by another way, and why: what they stand for was changed outside Keyward.
     damaged: HashMap<String, String>,
     /// Whether some model was changed, whose true name nobody knows.
@@ -111,6 +118,7 @@ impl Catalog {
             models: HashMap::new(),
             providers: HashMap::new(),
             listed: Vec::new(),
+            prices: HashMap::new(),
             damaged: HashMap::new(),
             has_damaged_models: false,
         }
@@ -135,6 +143,7 @@ impl Catalog {
                 model_name: Arc::clone(&entry.name),
                 upstream_model: entry.upstream_model.clone(),
                 is_known: true,
+                price: entry.price,
             });
         }
         if let Some(why) = self.damaged.get(model) {
@@ -156,6 +165,7 @@ impl Catalog {
                 model_name: model.into(),
                 upstream_model: upstream.to_owned(),
                 is_known: false,
+                price: self.price(&provider.id, upstream),
             });
         }
         Err(Error::new(
@@ -166,6 +176,11 @@ impl Catalog {
                 shortened(model)
             ),
         ))
+    }
+
+    /// What a provider's model costs, where some model of the catalog says so: nobody pays less by another name.
+    pub fn price(&self, provider_id: &str, upstream_model: &str) -> Price {
+        self.prices.get(provider_id).and_then(|models| models.get(upstream_model)).copied().unwrap_or_default()
     }
 
     /// The provider with this name.
@@ -295,6 +310,13 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
         by_id.insert(row.id, Arc::new(entry));
     }
     let mut entries = HashMap::new();
+    let mut prices: HashMap<Arc<str>, HashMap<String, Price>> = HashMap::new();
+    for row in &models.untouched {
+        let (price, provider) = (Price::of_column(&row.prices), by_id.get(&row.provider_id));
+        if let (true, Some(provider)) = (price.is_known(), provider) {
+            prices.entry(Arc::clone(&provider.id)).or_default().insert(row.upstream_model.clone(), price);
+        }
+    }
     for row in models.untouched {
         let Some(provider) = by_id.get(&row.provider_id) else {
             damaged.insert(
@@ -308,7 +330,11 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
             own => own,
         };
         let name: Arc<str> = row.name.as_str().into();
+        let own = Price::of_column(&row.prices);
+        let shared = || prices.get(&provider.id).and_then(|models| models.get(&row.upstream_model)).copied();
+        let price = if own.is_known() { own } else { shared().unwrap_or_default() };
         let entry = ModelEntry {
+            price,
             name: Arc::clone(&name),
             upstream_model: row.upstream_model,
             provider: Arc::clone(provider),
@@ -320,7 +346,7 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     let mut listed: Vec<_> = entries.keys().cloned().collect();
     listed.sort();
     let providers = by_id.into_values().map(|entry| (entry.name.clone(), entry)).collect();
-    Ok(Catalog { read: true, models: entries, providers, listed, damaged, has_damaged_models })
+    Ok(Catalog { read: true, models: entries, providers, listed, prices, damaged, has_damaged_models })
 }
 
 /// Opens each linked key once for each binding.

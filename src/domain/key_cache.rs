@@ -9,7 +9,10 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     task::{Context, Poll},
 };
 
@@ -44,6 +47,8 @@ pub struct CachedKey {
     pub disabled: bool,
     /// Notes its last use.
     pub used: Arc<UseMark>,
+    /// From where it was called last, and about when, as a number that tells no more.
+    pub last_caller: AtomicU64,
     /// Bytes of request bodies held for the key at the moment, whichever of its secrets they came with.
     pub held: Arc<AtomicUsize>,
     /// Ends the open calls that came with this secret.
@@ -318,6 +323,7 @@ mod tests {
         let (id, secret_id): (Arc<str>, Arc<str>) = (id.into(), secret_id.into());
         cache.fill(digest, (&id, &secret_id), generation, |held, revocation| CachedKey {
             held,
+            last_caller: AtomicU64::new(0),
             used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
             id: Arc::clone(&id),
             name: String::new(),

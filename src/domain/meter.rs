@@ -146,7 +146,7 @@ impl Meter {
         for shard in &self.shards {
             let taken = std::mem::take(&mut lock(shard).cells);
             for (cell, counts) in taken {
-                add(cells.entry(cell).or_default(), counts);
+                cells.entry(cell).or_default().add(counts);
             }
         }
         if used.is_empty() && cells.is_empty() {
@@ -232,21 +232,13 @@ async fn add_cells(tx: &mut store::Write, cells: &Cells) -> Result<()> {
 /// Adds to a cell; once there are too many, to the one that stands for all other models.
 fn add_bounded(cells: &mut Cells, place: &Place<'_>, counts: Counts) {
     if let Some(sum) = cells.get_mut(place) {
-        return add(sum, counts);
+        return sum.add(counts);
     }
     let mut cell = place.to_cell();
     if cells.len() >= MAX_CELLS {
         cell.model_name = String::from("(other)");
     }
-    add(cells.entry(cell).or_default(), counts);
-}
-
-fn add(sum: &mut Counts, counts: Counts) {
-    sum.requests = sum.requests.saturating_add(counts.requests);
-    sum.errors = sum.errors.saturating_add(counts.errors);
-    sum.input_tokens = sum.input_tokens.saturating_add(counts.input_tokens);
-    sum.output_tokens = sum.output_tokens.saturating_add(counts.output_tokens);
-    sum.estimated = sum.estimated.saturating_add(counts.estimated);
+    cells.entry(cell).or_default().add(counts);
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {

@@ -8,10 +8,12 @@ pub mod actor;
 pub mod agent_key_list;
 pub mod agent_keys;
 pub mod agent_secrets;
+pub mod attention;
 pub mod audit;
 pub mod audit_chain;
 pub mod audit_events;
 pub mod audit_export;
+pub mod callers;
 pub mod catalog;
 mod change;
 pub mod clock;
@@ -50,6 +52,7 @@ pub mod name;
 pub mod new_password;
 pub mod overview;
 pub mod paging;
+pub mod prices;
 pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
@@ -82,7 +85,7 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
+    callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
     key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
     provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
@@ -121,6 +124,8 @@ pub struct Core {
     pub replica_id: String,
     /// Counts calls and tokens.
     pub meter: Meter,
+    /// From where keys are called.
+    pub callers: Callers,
     /// What providers answered last about general keys.
     pub health: HealthBook,
     /// What goes on at each provider.
@@ -185,6 +190,7 @@ impl Core {
             lease: Lease::default(),
             replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
+            callers: Callers::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),

@@ -12,6 +12,7 @@ use super::{
     links::{self, KeyShare, LinkTarget},
     name::Name,
     paging::{self, ListQuery, Page},
+    prices::Price,
     providers::{SORTS, target_of},
 };
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub struct NewModel {
     pub upstream_model: Option<String>,
     /// General keys of its own.
     pub keys: Vec<KeyShare>,
+    /// What it costs.
+    pub price: Price,
     /// The value of one of them, where it was not saved for this origin.
     pub general_key_value: Option<String>,
 }
@@ -52,6 +55,7 @@ pub async fn create(
 ) -> Result<Outcome<ModelView>> {
     let name = Name::parse(&new.name)?;
     let upstream_model = parse_upstream(new.upstream_model.as_deref().unwrap_or(&name.text))?;
+    let price = new.price.check()?;
     let value = links::parse_value_again(new.general_key_value)?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
@@ -67,6 +71,7 @@ pub async fn create(
         provider_id: provider.id.clone(),
         upstream_model,
         linked: links::canonical(&new.keys),
+        prices: price.to_column(),
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         created_at: now,
@@ -82,7 +87,9 @@ pub async fn create(
         .field("name", (), model.name.as_str())
         .field("provider", (), provider.name.as_str())
         .field("upstream_model", (), model.upstream_model.as_str())
-        .field("general_keys", (), links::named(&mut tx, &new.keys).await?);
+        .field("general_keys", (), links::named(&mut tx, &new.keys).await?)
+        .field("input_price_micros", (), price.input_micros)
+        .field("output_price_micros", (), price.output_micros);
     record(&mut tx, actor, now, "model.create", audited(&model), changes).await?;
     tx.commit().await?;
     core.refresh().await;
@@ -136,6 +143,10 @@ pub struct Edit {
     pub upstream_model: Option<Option<String>>,
     /// Other general keys, or none.
     pub keys: Option<Vec<KeyShare>>,
+    /// Another price for tokens sent, or none.
+    pub input_micros: Option<Option<i64>>,
+    /// Another price for tokens answered, or none.
+    pub output_micros: Option<Option<i64>>,
     /// The value of a linked key, where it was not saved for the origin it would go to.
     pub general_key_value: Option<String>,
 }
@@ -162,6 +173,12 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     if let Some(provider_id) = edit.provider_id {
         model.provider_id = provider_id;
     }
+    let price_before = Price::of_column(&model.prices);
+    let price = Price {
+        input_micros: edit.input_micros.unwrap_or(price_before.input_micros),
+        output_micros: edit.output_micros.unwrap_or(price_before.output_micros),
+    };
+    model.prices = price.check()?.to_column();
     let provider = provider_of(&mut tx, &model.provider_id).await?;
     let (_, target) = target_of(core, &provider)?;
     let provider_before = store::providers::get(&mut tx, &before.provider_id).await?.map(|provider| provider.name);
@@ -173,7 +190,9 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         .field("name", before.name.as_str(), model.name.as_str())
         .field("provider", provider_before.as_deref(), Some(provider.name.as_str()))
         .field("upstream_model", before.upstream_model.as_str(), model.upstream_model.as_str())
-        .field("general_keys", links::named(&mut tx, &linked_before).await?, links::named(&mut tx, &linked).await?);
+        .field("general_keys", links::named(&mut tx, &linked_before).await?, links::named(&mut tx, &linked).await?)
+        .field("input_price_micros", price_before.input_micros, price.input_micros)
+        .field("output_price_micros", price_before.output_micros, price.output_micros);
     if changes.is_empty() {
         return Ok(ModelView { model: before, keys: linked });
     }

@@ -175,6 +175,7 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
         ("agent_key", "delete") => {
             let found = store::agent_keys::get_standing(tx, &line.id).await?.is_some();
             store::agent_keys::delete(tx, &line.id).await?;
+            store::callers::delete_of_key(tx, &line.id).await?;
             found
         }
         // The copy may know none but a secret that was replaced, so the key waits until somebody rotates it again.

@@ -18,6 +18,7 @@ use crate::domain::{
     catalog::{OpenKey, ProviderEntry},
     key_cache::CachedKey,
     meter::Tally,
+    prices::Price,
 };
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
@@ -38,6 +39,10 @@ pub struct Settlement {
     is_counted: bool,
     status: Option<StatusCode>,
     is_known_model: bool,
+    price: Price,
+    /// When the call began, and when the answer's head came: milliseconds since 1970.
+    begun: i64,
+    head_at: Option<i64>,
     wire: WireFormat,
     seen: Seen,
     /// Whether the call has a place among those its provider gets at once.
@@ -87,6 +92,9 @@ impl Settlement {
             is_counted: false,
             status: None,
             is_known_model: plan.is_known_model,
+            price: plan.price,
+            begun: gateway.core.clock.now_ms(),
+            head_at: None,
             wire: plan.wire,
             seen: Seen::Nothing,
             has_place: false,
@@ -117,6 +125,7 @@ impl Settlement {
     /// Takes in the answer's head.
     pub fn answered(&mut self, status: StatusCode, form: Form, coding: Coding) {
         self.status = Some(status);
+        self.head_at = Some(self.now_ms());
         self.seen = match (form, coding) {
             (Form::Other, _) => Seen::Nothing,
             (Form::Json, Coding::Plain) => Seen::Parts { parts: Vec::new(), bytes: 0, kept: Vec::new() },
@@ -241,12 +250,20 @@ impl Settlement {
             general_key_id: self.general_key.as_ref().map_or("", |key| &key.used.id),
         };
         let tokens = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (input_tokens, output_tokens) = (tokens(usage.input_tokens), tokens(usage.output_tokens));
+        let cost = self.price.cost_nanos(input_tokens, output_tokens);
+        let failed_with = |is: fn(&StatusCode) -> bool| i64::from(failed && self.status.as_ref().is_some_and(is));
         let counts = Counts {
             requests: 1,
             errors: i64::from(failed),
-            input_tokens: tokens(usage.input_tokens),
-            output_tokens: tokens(usage.output_tokens),
+            input_tokens,
+            output_tokens,
             estimated: i64::from(usage.estimated),
+            client_errors: failed_with(StatusCode::is_client_error),
+            server_errors: failed_with(StatusCode::is_server_error),
+            wait_ms: self.head_at.map_or(0, |at| (at - self.begun).max(0)),
+            cost_nanos: cost.unwrap_or(0),
+            unpriced: i64::from(cost.is_none()),
         };
         let Gateway { core, cpu, .. } = &*self.gateway;
         core.meter.count(*cpu, core.clock.now_ms(), tally, counts);

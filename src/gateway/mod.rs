@@ -17,7 +17,7 @@ mod relay;
 mod route;
 mod socket;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -62,17 +62,18 @@ pub struct Gateway {
     pub stop: CancellationToken,
 }
 
-/// Answers one call.
+/// Answers one call, from `caller`.
 pub async fn handle(
     gateway: &Arc<Gateway>,
     claim: Claim,
     request: Request<Incoming>,
+    caller: IpAddr,
     request_id: &str,
 ) -> Response<GatewayBody> {
     let wire = claim::caller_wire(claim, &request);
     let found = match claim {
-        Claim::Realtime => auth::socket_agent(&gateway.core, request.headers()).await,
-        _ => auth::agent(&gateway.core, request.headers()).await,
+        Claim::Realtime => auth::socket_agent(&gateway.core, request.headers(), caller).await,
+        _ => auth::agent(&gateway.core, request.headers(), caller).await,
     };
     let key = match found {
         Ok(key) => key,

@@ -13,6 +13,7 @@ use crate::{
         Core,
         catalog::{KeyLink, ProviderEntry, Route, check_model_name},
         key_set::KeySet,
+        prices::Price,
     },
     egress::Target,
     error::{Code, Error, Result},
@@ -38,6 +39,8 @@ pub struct Plan {
     pub model_name: Arc<str>,
     /// Whether the model is one of the catalog.
     pub is_known_model: bool,
+    /// What it costs.
+    pub price: Price,
 }
 
 impl Plan {
@@ -207,6 +210,7 @@ fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
         model_name: model.map_or_else(|| "".into(), |model| format!("{}/{model}", provider.name).into()),
         upstream_model: String::new(),
         is_known: false,
+        price: model.map_or_else(Price::default, |model| core.catalog().price(&provider.id, model)),
         provider,
     };
     finish(route, |target| Wired {
@@ -239,6 +243,7 @@ fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
         drop_usage_chunk: false,
         model_name: route.model_name,
         is_known_model: route.is_known,
+        price: route.price,
     };
     let parts = parts(plan.target()?);
     plan.auth = parts.auth;

@@ -1,7 +1,7 @@
 //! Verification: tells nginx, Traefik, Caddy, Envoy or an agent's own server whether an agent key is good, and whose
 //! it is.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -27,8 +27,8 @@ pub fn claims(path: &str) -> bool {
 }
 
 /// Answers 200 with whose key it is, 401 where it is bad, 503 where that cannot be told.
-pub async fn handle(core: &Arc<Core>, headers: &HeaderMap, request_id: &str) -> Response<Bytes> {
-    let mut response = match auth::agent(core, headers).await {
+pub async fn handle(core: &Arc<Core>, headers: &HeaderMap, caller: IpAddr, request_id: &str) -> Response<Bytes> {
+    let mut response = match auth::agent(core, headers, caller).await {
         Ok(key) => good(&key),
         Err(error) => bad(&error, request_id),
     };

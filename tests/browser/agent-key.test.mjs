@@ -79,14 +79,19 @@ inEach("the last seven days stand as a chart and as figures", async (page, tag) 
   await page.getByText("No call with this key was counted.").waitFor();
   for (let i = 0; i < 3; i += 1) assert.equal(await chat(made.secret), 200);
   assert.equal(await chat(made.secret, "no-such-model"), 404);
-  const days = page.getByRole("table", { name: "Last 7 days" });
   await until("four calls to be counted", async () => {
     await page.reload();
-    return (await days.count()) && /4\s+1\s+9\s+12/.test((await days.locator("tbody tr").last().innerText()).replace(/[A-Za-z]+/g, " "));
+    return (await page.getByText("From where").count()) && (await page.getByRole("img", { name: /^Calls in the last 7 days: 4 in all, 1 failed/ }).count());
   });
+  await page.getByText("Table", { exact: true }).click();
+  const days = page.getByRole("table", { name: "Usage in the last 7 days" });
+  assert.match((await days.locator("tbody tr").last().innerText()).replace(/[A-Za-z]+/g, " "), /4\s+1\s+9\s+12/);
   assert.equal(await days.locator("tbody tr").count(), 7);
-  await page.getByRole("img", { name: /in all 4, of which 1 failed/ }).waitFor();
-  assert.equal(await page.locator(".chart-bar").count(), 1);
+  assert.equal(await page.getByRole("img", { name: /^Calls/ }).locator(".chart-bar").count(), 1);
+  assert.match(await page.getByRole("table", { name: "From where" }).innerText(), /127\.0\.0\.1/);
+  await check(page);
+  await page.goto(`/keys/agent?search=Counted-${tag}`);
+  await page.getByRole("img", { name: "4 calls in the last 7 days" }).waitFor();
   await check(page);
 });
 

@@ -15,6 +15,7 @@ pub mod agent_keys;
 pub mod agent_secrets;
 pub mod audit;
 pub mod authentic;
+pub mod callers;
 pub mod chain;
 pub mod changes;
 pub mod db;

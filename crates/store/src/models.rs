@@ -20,6 +20,8 @@ pub struct Model {
     pub upstream_model: String,
     /// The linked general keys; `?` in rows from before the column.
     pub linked: String,
+    /// What it costs; empty where that is not known.
+    pub prices: String,
     pub created_by_id: String,
     pub created_by_name: String,
     pub created_at: i64,
@@ -48,6 +50,10 @@ impl Authentic for Model {
         // The column came later: rows from before it carry a MAC without it.
         if self.linked != UNTOLD {
             fields.push(MacField::Text(&self.linked));
+        }
+        // So did this one.
+        if !self.prices.is_empty() {
+            fields.push(MacField::Text(&self.prices));
         }
         fields
     }
@@ -79,8 +85,8 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<Model>, StoreErro
         fetch_optional,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac FROM models WHERE id = $1",
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, prices, created_by_id, created_by_name, \
+         created_at, updated_at, version, mac FROM models WHERE id = $1",
         id
     )
 }
@@ -95,8 +101,8 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resul
             page!(
                 db,
                 Model,
-                "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
-                 updated_at, version, mac FROM models WHERE name_key LIKE $2 ESCAPE '\\'",
+                "SELECT id, name, name_key, provider_id, upstream_model, linked, prices, created_by_id, created_by_name, \
+                 created_at, updated_at, version, mac FROM models WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column,
                 ["$3", "$4"],
                 listing.descending,
@@ -137,8 +143,8 @@ pub async fn all(db: &mut impl Handle) -> Result<Sorted<Model>, StoreError> {
         fetch_all,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac FROM models"
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, prices, created_by_id, created_by_name, \
+         created_at, updated_at, version, mac FROM models"
     )?;
     Ok(sorted(db.keyring(), rows))
 }
@@ -161,8 +167,8 @@ pub async fn of_provider_standing(db: &mut impl Handle, provider_id: &str) -> Re
         fetch_all,
         db,
         Model,
-        "SELECT id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac FROM models WHERE provider_id = $1 ORDER BY name_key",
+        "SELECT id, name, name_key, provider_id, upstream_model, linked, prices, created_by_id, created_by_name, \
+         created_at, updated_at, version, mac FROM models WHERE provider_id = $1 ORDER BY name_key",
         provider_id
     )?;
     Ok(standing(db.keyring(), rows))
@@ -176,14 +182,16 @@ pub async fn insert(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), model);
     execute!(
         tx,
-        "INSERT INTO models (id, name, name_key, provider_id, upstream_model, linked, created_by_id, created_by_name, \
-         created_at, updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO models (id, name, name_key, provider_id, upstream_model, linked, prices, created_by_id, \
+         created_by_name, created_at, updated_at, version, mac) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         model.id.as_str(),
         model.name.as_str(),
         model.name_key.as_str(),
         model.provider_id.as_str(),
         model.upstream_model.as_str(),
         model.linked.as_str(),
+        model.prices.as_str(),
         model.created_by_id.as_str(),
         model.created_by_name.as_str(),
         model.created_at,
@@ -203,12 +211,13 @@ pub async fn update(tx: &mut Write, model: &Model) -> Result<(), StoreError> {
     let touched = execute!(
         tx,
         "UPDATE models SET name = $1, name_key = $2, provider_id = $3, upstream_model = $4, linked = $5, \
-         updated_at = $6, version = $7, mac = $8 WHERE id = $9 AND version = $10",
+         prices = $6, updated_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
         model.name.as_str(),
         model.name_key.as_str(),
         model.provider_id.as_str(),
         model.upstream_model.as_str(),
         model.linked.as_str(),
+        model.prices.as_str(),
         model.updated_at,
         model.version,
         mac,

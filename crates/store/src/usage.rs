@@ -23,7 +23,7 @@ pub struct Cell {
 }
 
 /// Counted calls and tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Counts {
     /// Calls.
     pub requests: i64,
@@ -35,6 +35,32 @@ pub struct Counts {
     pub output_tokens: i64,
     /// Calls whose tokens are an estimate.
     pub estimated: i64,
+    /// Of the errors, those answered with 4xx.
+    pub client_errors: i64,
+    /// Of the errors, those answered with 5xx; what is left of them broke off.
+    pub server_errors: i64,
+    /// Milliseconds until the answers' heads came, all together.
+    pub wait_ms: i64,
+    /// What the tokens cost, in billionths of the currency.
+    pub cost_nanos: i64,
+    /// Calls with tokens and without a price.
+    pub unpriced: i64,
+}
+
+impl Counts {
+    /// Adds other counts, up to what a number can hold.
+    pub fn add(&mut self, other: Counts) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.estimated = self.estimated.saturating_add(other.estimated);
+        self.client_errors = self.client_errors.saturating_add(other.client_errors);
+        self.server_errors = self.server_errors.saturating_add(other.server_errors);
+        self.wait_ms = self.wait_ms.saturating_add(other.wait_ms);
+        self.cost_nanos = self.cost_nanos.saturating_add(other.cost_nanos);
+        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+    }
 }
 
 /// Adds counts to a cell.
@@ -45,12 +71,17 @@ pub async fn add(tx: &mut Write, cell: &Cell, counts: Counts) -> Result<(), Stor
     execute!(
         tx,
         "INSERT INTO usage_hours (hour, agent_key_id, member_id, provider_id, model_name, general_key_id, requests, \
-         errors, input_tokens, output_tokens, estimated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         errors, input_tokens, output_tokens, estimated, client_errors, server_errors, wait_ms, cost_nanos, unpriced) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          ON CONFLICT (hour, agent_key_id, provider_id, model_name, general_key_id) DO UPDATE SET \
          requests = usage_hours.requests + excluded.requests, errors = usage_hours.errors + excluded.errors, \
          input_tokens = usage_hours.input_tokens + excluded.input_tokens, \
          output_tokens = usage_hours.output_tokens + excluded.output_tokens, \
-         estimated = usage_hours.estimated + excluded.estimated",
+         estimated = usage_hours.estimated + excluded.estimated, \
+         client_errors = usage_hours.client_errors + excluded.client_errors, \
+         server_errors = usage_hours.server_errors + excluded.server_errors, \
+         wait_ms = usage_hours.wait_ms + excluded.wait_ms, cost_nanos = usage_hours.cost_nanos + excluded.cost_nanos, \
+         unpriced = usage_hours.unpriced + excluded.unpriced",
         cell.hour,
         cell.agent_key_id.as_str(),
         cell.member_id.as_str(),
@@ -62,6 +93,11 @@ pub async fn add(tx: &mut Write, cell: &Cell, counts: Counts) -> Result<(), Stor
         counts.input_tokens,
         counts.output_tokens,
         counts.estimated,
+        counts.client_errors,
+        counts.server_errors,
+        counts.wait_ms,
+        counts.cost_nanos,
+        counts.unpriced,
     )?;
     Ok(())
 }
@@ -84,14 +120,20 @@ pub enum GroupBy {
 pub struct Group {
     /// The group: an id, a model's name, or the start of the hour or day in milliseconds since 1970.
     pub group_key: String,
-    /// See [`Counts`].
-    pub requests: i64,
-    /// See [`Counts`].
-    pub errors: i64,
-    /// See [`Counts`].
-    pub input_tokens: i64,
-    /// See [`Counts`].
-    pub output_tokens: i64,
+    /// What was counted.
+    #[sqlx(flatten)]
+    pub counts: Counts,
+}
+
+/// The sums of [`Counts`].
+macro_rules! sums {
+    () => {
+        "CAST(sum(requests) AS BIGINT) AS requests, CAST(sum(errors) AS BIGINT) AS errors, \
+         CAST(sum(input_tokens) AS BIGINT) AS input_tokens, CAST(sum(output_tokens) AS BIGINT) AS output_tokens, \
+         CAST(sum(estimated) AS BIGINT) AS estimated, CAST(sum(client_errors) AS BIGINT) AS client_errors, \
+         CAST(sum(server_errors) AS BIGINT) AS server_errors, CAST(sum(wait_ms) AS BIGINT) AS wait_ms, \
+         CAST(sum(cost_nanos) AS BIGINT) AS cost_nanos, CAST(sum(unpriced) AS BIGINT) AS unpriced FROM usage_hours "
+    };
 }
 
 /// Usage from `from` (inclusive) to `to` (exclusive), in milliseconds since 1970, by group. At most 10,000 groups.
@@ -108,10 +150,9 @@ pub async fn grouped(db: &mut impl Handle, by: GroupBy, from: i64, to: i64) -> R
                 concat!(
                     "SELECT ",
                     $expression,
-                    " AS group_key, CAST(sum(requests) AS BIGINT) AS requests, \
-                     CAST(sum(errors) AS BIGINT) AS errors, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
-                     CAST(sum(output_tokens) AS BIGINT) AS output_tokens FROM usage_hours \
-                     WHERE hour >= $1 AND hour < $2 GROUP BY ",
+                    " AS group_key, ",
+                    sums!(),
+                    "WHERE hour >= $1 AND hour < $2 GROUP BY ",
                     $expression,
                     " ORDER BY ",
                     $expression,
@@ -148,13 +189,66 @@ pub async fn days_of_agent_key(
         fetch_all,
         db,
         Group,
-        "SELECT CAST(hour - hour % 86400000 AS TEXT) AS group_key, CAST(sum(requests) AS BIGINT) AS requests, \
-         CAST(sum(errors) AS BIGINT) AS errors, CAST(sum(input_tokens) AS BIGINT) AS input_tokens, \
-         CAST(sum(output_tokens) AS BIGINT) AS output_tokens FROM usage_hours \
-         WHERE agent_key_id = $1 AND hour >= $2 AND hour < $3 GROUP BY CAST(hour - hour % 86400000 AS TEXT) \
-         ORDER BY CAST(hour - hour % 86400000 AS TEXT) LIMIT 10000",
+        concat!(
+            "SELECT CAST(hour - hour % 86400000 AS TEXT) AS group_key, ",
+            sums!(),
+            "WHERE agent_key_id = $1 AND hour >= $2 AND hour < $3 GROUP BY CAST(hour - hour % 86400000 AS TEXT) \
+             ORDER BY CAST(hour - hour % 86400000 AS TEXT) LIMIT 10000"
+        ),
         agent_key_id,
         from,
         to
     )
+}
+
+/// The calls of an agent key on a day.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct DayOfKey {
+    /// The key.
+    pub agent_key_id: String,
+    /// The start of the day, in milliseconds since 1970.
+    pub day: i64,
+    /// Calls.
+    pub requests: i64,
+}
+
+/// How many keys are asked about in one statement.
+const KEYS_AT_ONCE: usize = 10;
+
+/// The calls of these agent keys by day, from `from` (inclusive) to `to` (exclusive), in milliseconds since 1970.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn days_of_agent_keys(
+    db: &mut impl Handle,
+    ids: &[&str],
+    from: i64,
+    to: i64,
+) -> Result<Vec<DayOfKey>, StoreError> {
+    let mut days = Vec::new();
+    for some in ids.chunks(KEYS_AT_ONCE) {
+        let id = |place: usize| some.get(place).copied().unwrap_or_default();
+        days.extend(query!(
+            fetch_all,
+            db,
+            DayOfKey,
+            "SELECT agent_key_id, hour - hour % 86400000 AS day, CAST(sum(requests) AS BIGINT) AS requests \
+             FROM usage_hours WHERE hour >= $1 AND hour < $2 \
+             AND agent_key_id IN ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             GROUP BY agent_key_id, hour - hour % 86400000",
+            from,
+            to,
+            id(0),
+            id(1),
+            id(2),
+            id(3),
+            id(4),
+            id(5),
+            id(6),
+            id(7),
+            id(8),
+            id(9)
+        )?);
+    }
+    Ok(days)
 }

@@ -6,20 +6,22 @@ use axum::{
     response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
+use store::callers::Caller;
 
 use super::{
     AgentKeyRow, AgentStatus, LIST,
     rotate::{Secrets, changed_meanwhile},
-    week::{DAYS, Week},
 };
 use crate::{
     console::{
         Answer, State,
         assets::ASSET_VERSION,
+        chart::Charts,
         conflict::{self, Conflict, ConflictField},
         damaged::{self, Damaged},
         forms::{self, Form, Id, Refused},
         list::{ListParams, Params},
+        moment::Moment,
         page,
         parts::{Field, Rights, Things},
         session::Session,
@@ -28,7 +30,8 @@ use crate::{
     domain::{
         agent_keys,
         agent_secrets::{self, SecretStatus},
-        usage,
+        callers,
+        usage::{self, Period},
     },
     error::Code,
 };
@@ -49,7 +52,9 @@ pub struct AgentKeyEditPage {
     /// Its secrets.
     pub secrets: Secrets,
     /// Its last days.
-    pub week: Week,
+    pub charts: Charts,
+    /// From where it was called lately, the newest first.
+    pub callers: Vec<CallerRow>,
     /// What the member may do. An expired key is neither disabled nor enabled.
     pub rights: Rights,
     /// What is wrong with the whole.
@@ -60,6 +65,30 @@ impl AgentKeyEditPage {
     /// Whether the key may be used, and so rotated.
     fn is_active(&self) -> bool {
         matches!(self.key.status, AgentStatus::Active | AgentStatus::ExpiresIn(_))
+    }
+}
+
+/// An address it was called from.
+#[derive(Clone, Debug)]
+pub struct CallerRow {
+    /// The address.
+    pub address: String,
+    /// The first call from there that is remembered.
+    pub first: Moment,
+    /// The newest one.
+    pub last: Moment,
+    /// The newest one that was refused because the key had ended or was disabled.
+    pub refused: Option<Moment>,
+}
+
+impl CallerRow {
+    fn new(caller: Caller, now: i64) -> CallerRow {
+        CallerRow {
+            address: caller.address,
+            first: Moment::new(caller.first_seen_at, now),
+            last: Moment::new(caller.last_seen_at, now),
+            refused: Moment::of_column(caller.last_refused_at, now),
+        }
     }
 }
 
@@ -136,11 +165,13 @@ pub async fn show(
     let key = standing.row;
     let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
     let secrets = agent_secrets::list(&state.core, id).await?;
-    let counted = usage::days_of_agent_key(&state.core, id, DAYS).await?;
+    let counted = usage::of_agent_key(&state.core, id, Period::Week).await?;
+    let callers = callers::of_key(&state.core, id).await?;
     let shown = AgentKeyEditPage {
         shell: session.shell(Nav::Keys).saying(done),
         secrets: Secrets::new(&secrets, forms::nonce(&state.core)?, now),
-        week: Week::new(counted, now),
+        charts: Charts::new(Period::Week, &counted, now),
+        callers: callers.into_iter().map(|caller| CallerRow::new(caller, now)).collect(),
         key: shown,
         name: Field::new(fields.name, refused.take("name")),
         version: fields.version,

@@ -3,7 +3,6 @@
 pub mod edit;
 pub mod new;
 pub mod rotate;
-mod week;
 
 use askama::Template;
 use axum::{
@@ -17,7 +16,9 @@ use store::{Standing, agent_keys::AgentKey};
 use super::{
     Answer, State,
     assets::ASSET_VERSION,
+    chart,
     failure::Failure,
+    figures::count,
     forms::{self, Form, Id, Refused},
     list::{ListParams, Order, Pager, Params, Sort},
     moment::Moment,
@@ -31,7 +32,9 @@ use crate::{
     domain::{
         agent_key_list,
         agent_keys::{self, SOON_DAYS, Status},
+        callers,
         clock::DAY_MS,
+        usage,
     },
     error::Code,
 };
@@ -164,6 +167,8 @@ pub struct AgentKeyRow {
     pub created_by: String,
     /// Expired Date
     pub expires: Moment,
+    /// Its calls of the last seven days as points of a line, and how many those were; empty where there were none.
+    pub spark: (String, String),
 }
 
 impl AgentKeyRow {
@@ -178,6 +183,7 @@ impl AgentKeyRow {
             last_used: Moment::of_column(key.last_used_at, now),
             created_by: key.created_by_name.clone(),
             expires: Moment::new(key.expires_at, now),
+            spark: (String::new(), String::new()),
         }
     }
 }
@@ -191,6 +197,8 @@ pub struct DeleteAgentKey {
     pub version: String,
     /// Asks for the key's name to be typed; `None` = a plain confirmation.
     pub confirm: Option<Field>,
+    /// From where it was called lately, the newest first.
+    pub callers: Vec<String>,
     /// The list, as it was.
     pub cancel_href: String,
     /// Why it was not deleted.
@@ -255,11 +263,13 @@ pub async fn delete(
 async fn pop_up(state: &State, id: &str, params: &ListParams, typed: &str) -> Result<DeleteAgentKey, Failure> {
     let key = agent_keys::get_standing(&state.core, id).await?;
     let now = state.core.clock.now_ms();
+    let callers = callers::of_key(&state.core, id).await?;
     let is_in_use = !key.is_damaged && key.row.last_used_at > now - RECENT_DAYS * DAY_MS;
     Ok(DeleteAgentKey {
         key: AgentKeyRow::new(&key, now),
         version: key.row.version.to_string(),
         confirm: is_in_use.then(|| Field::new(typed, None)),
+        callers: callers.into_iter().map(|caller| caller.address).take(3).collect(),
         cancel_href: params.behind_pop_up(LIST, id),
         error: None,
     })
@@ -278,6 +288,12 @@ async fn show(
     }
     let now = state.core.clock.now_ms();
     let steps = steps::left(state, session).await?;
+    let ids: Vec<_> = found.items.iter().map(|key| key.row.id.as_str()).collect();
+    let weeks = usage::weeks_of(&state.core, &ids).await?;
+    let row = |key: &Standing<AgentKey>| {
+        let week = weeks.get(&key.row.id).map(Vec::as_slice).unwrap_or_default();
+        AgentKeyRow { spark: (chart::spark(week), count(week.iter().sum())), ..AgentKeyRow::new(key, now) }
+    };
     let shown = AgentKeysPage {
         shell: session.shell(Nav::Keys).saying(&params.done).leading_to(steps::next(&steps)),
         steps,
@@ -288,7 +304,7 @@ async fn show(
             last_used: params.column(LIST, "last_used_at", false),
             expires: params.column(LIST, "expires_at", false),
         },
-        rows: found.items.iter().map(|key| AgentKeyRow::new(key, now)).collect(),
+        rows: found.items.iter().map(row).collect(),
         pager: params.pager(LIST, &found),
         list_query: params.here(),
         search: params.search.clone(),

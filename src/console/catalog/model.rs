@@ -25,6 +25,7 @@ use crate::{
     domain::{
         general_keys,
         models::{self, Edit, NewModel},
+        prices::{self, Price},
         provider_cards,
     },
     error::Code,
@@ -53,6 +54,10 @@ pub struct ModelFormPage {
     pub provider_error: Option<String>,
     /// The provider's name for it.
     pub upstream_model: Field,
+    /// What a million tokens sent cost.
+    pub input_price: Field,
+    /// What a million tokens answered cost.
+    pub output_price: Field,
     /// General keys to choose from.
     pub keys: KeyRows,
     /// Why the key was refused.
@@ -74,6 +79,8 @@ pub struct Fields {
     name: String,
     provider_id: String,
     upstream_model: String,
+    input_price: String,
+    output_price: String,
     general_key_value: String,
     nonce: String,
     version: String,
@@ -100,11 +107,16 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         Ok(chosen) => chosen,
         Err(refused) => return show(&state, &session, None, fields, refused).await,
     };
+    let price = match prices(&fields) {
+        Ok((input_micros, output_micros)) => Price { input_micros, output_micros },
+        Err(refused) => return show(&state, &session, None, fields, refused).await,
+    };
     let new = NewModel {
         name: fields.name.clone(),
         provider_id: fields.provider_id.clone(),
         upstream_model: forms::typed(&fields.upstream_model),
         keys: linked,
+        price,
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::create(&state.core, session.actor(), new, Some(&once)).await {
@@ -126,7 +138,10 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
     }
     let view = models::get(&state.core, &id).await?;
     let model = view.model;
+    let price = Price::of_column(&model.prices);
     let fields = Fields {
+        input_price: shown(price.input_micros),
+        output_price: shown(price.output_micros),
         name: model.name,
         provider_id: model.provider_id,
         upstream_model: model.upstream_model,
@@ -146,11 +161,17 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         Ok(keys) => keys,
         Err(refused) => return show(&state, &session, Some(&id), fields, refused).await,
     };
+    let (input_micros, output_micros) = match prices(&fields) {
+        Ok(prices) => prices,
+        Err(refused) => return show(&state, &session, Some(&id), fields, refused).await,
+    };
     let edit = Edit {
         name: Some(fields.name.clone()),
         provider_id: Some(fields.provider_id.clone()),
         upstream_model: Some(forms::typed(&fields.upstream_model)),
         keys,
+        input_micros: Some(input_micros),
+        output_micros: Some(output_micros),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match models::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -158,6 +179,21 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
         Err(error) => show(&state, &session, Some(&id), fields, Refused::by(&session, error)?).await,
     }
+}
+
+/// The prices that were typed, in micros; empty where none is known.
+fn prices(fields: &Fields) -> Result<(Option<i64>, Option<i64>), Refused> {
+    let read = |text: &str, field: &'static str| match text.trim() {
+        "" => Ok(None),
+        text => prices::parse_decimal(text).map(Some).ok_or_else(|| {
+            Refused::field(field, "is not a price: write it like 2.50, with a point and up to six decimals")
+        }),
+    };
+    Ok((read(&fields.input_price, "input_price_micros")?, read(&fields.output_price, "output_price_micros")?))
+}
+
+fn shown(micros: Option<i64>) -> String {
+    micros.map(prices::decimal).unwrap_or_default()
 }
 
 async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields, mut refused: Refused) -> Answer {
@@ -185,6 +221,8 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
             .collect(),
         provider_error: refused.take("provider_id"),
         upstream_model: Field::new(fields.upstream_model, refused.take("upstream_model")),
+        input_price: Field::new(fields.input_price, refused.take("input_price_micros")),
+        output_price: Field::new(fields.output_price, refused.take("output_price_micros")),
         value_again: value_again(&mut refused, &keys, keys::first(&fields.more), &where_to),
         keys: KeyRows::new(&fields.more, &keys, &mut refused, state.core.clock.now_ms()),
         key_error: refused.take("general_key_id"),
@@ -205,6 +243,7 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
     let provider_name =
         |id: &str| providers.iter().find(|(row, _)| row.id == id).map_or("", |(row, _)| row.name.as_str());
     let model = &view.model;
+    let price = Price::of_column(&model.prices);
     let conflict = Conflict {
         kind: "model",
         id,
@@ -217,12 +256,16 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &model.name, &fields.name),
             ConflictField::new("Provider", provider_name(&model.provider_id), provider_name(&fields.provider_id)),
             ConflictField::new("Upstream model", &model.upstream_model, &fields.upstream_model),
+            ConflictField::new("Input price", &shown(price.input_micros), fields.input_price.trim()),
+            ConflictField::new("Output price", &shown(price.output_micros), fields.output_price.trim()),
             ConflictField::new("General keys", &saved_keys, &keys::words(&fields.more, &keys)),
         ],
         typed: [
             ("name", fields.name.as_str()),
             ("provider_id", fields.provider_id.as_str()),
             ("upstream_model", fields.upstream_model.as_str()),
+            ("input_price", fields.input_price.as_str()),
+            ("output_price", fields.output_price.as_str()),
         ]
         .into_iter()
         .chain(more)

@@ -37,6 +37,7 @@ pub fn resolve(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
                 model_name: format!("{}/{}", provider.name, model.value).into(),
                 upstream_model: model.value.clone().into_owned(),
                 is_known: false,
+                price: core.catalog().price(&provider.id, &model.value),
                 provider,
             };
             (route, format!("/{path}"))

@@ -44,7 +44,7 @@ macro_rules! tables {
 }
 
 /// Every table that is copied, the installation's last. Who serves, and what it counted last, stays behind.
-static TABLES: [Table; 23] = tables![
+static TABLES: [Table; 24] = tables![
     "chain_head",
     "audit_events",
     "changes",
@@ -66,6 +66,7 @@ static TABLES: [Table; 23] = tables![
     "models",
     "links",
     "usage_hours",
+    "agent_key_callers",
     "idempotency_records",
     "purpose_keys",
 ];

@@ -1,5 +1,7 @@
 //! GET /usage: what was counted, by whom.
 
+mod costs;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Api, FakeProvider, Reply, TestServer, World, eventually};
