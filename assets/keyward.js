@@ -262,6 +262,14 @@ document.addEventListener("submit", (event) => {
   keepTyped(event.target);
   setTimeout(() => { if (event.submitter) event.submitter.disabled = event.submitter.dataset.sent = true; }); // one press, one post
 });
+// A box that ticks all others of its list.
+for (const list of $$("[data-checks]")) {
+  const all = list.querySelector("[data-check-all]");
+  const boxes = () => [...list.querySelectorAll("input[type=checkbox]:not([data-check-all]):not(:disabled)")];
+  all?.addEventListener("change", () => boxes().forEach((box) => { box.checked = all.checked; }));
+  list.addEventListener("change", () => { all.checked = boxes().length > 0 && boxes().every((box) => box.checked); });
+}
+
 addEventListener("pageshow", () => $$("button[data-sent]").forEach((button) => { button.disabled = false; })); // after Back
 
 document.addEventListener("keydown", (event) => {

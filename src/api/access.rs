@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 43] = [
+const RULES: [(&str, &str, Permission); 45] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -32,6 +32,9 @@ const RULES: [(&str, &str, Permission); 43] = [
     ("GET", "/api/v1/providers/{id}", ReadProviders),
     ("PATCH", "/api/v1/providers/{id}", WriteProviders),
     ("DELETE", "/api/v1/providers/{id}", WriteProviders),
+    // The general key goes out for it, as for a test.
+    ("GET", "/api/v1/providers/{id}/available-models", WriteModels),
+    ("POST", "/api/v1/providers/{id}/import-models", WriteModels),
     ("GET", "/api/v1/models", ReadModels),
     ("POST", "/api/v1/models", WriteModels),
     ("GET", "/api/v1/models/{id}", ReadModels),

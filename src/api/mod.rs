@@ -11,6 +11,7 @@ mod introspection;
 mod linked_keys;
 mod management_tokens;
 mod members;
+mod model_import;
 mod models;
 mod operations;
 mod problem;
@@ -78,6 +79,8 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_keys::secrets))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::read, providers::edit, providers::delete))
+        .routes(routes!(model_import::available))
+        .routes(routes!(model_import::import))
         .routes(routes!(models::list, models::create))
         .routes(routes!(models::read, models::edit, models::delete))
         .routes(routes!(members::list, members::create))

@@ -193,7 +193,8 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn render(view: ModelView) -> Body {
+/// A model, as it is shown.
+pub fn render(view: ModelView) -> Body {
     let ModelView { model, keys } = view;
     let (general_key_id, general_keys) = linked_keys::render(keys);
     let price = Price::of_column(&model.prices);

@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 44] = [
+const RULES: [(&str, Takes, Takes); 45] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
@@ -58,6 +58,7 @@ const RULES: [(&str, Takes, Takes); 44] = [
     ("/catalog/providers/new", May(WriteProviders), May(WriteProviders)),
     ("/catalog/providers/{id}/edit", May(WriteProviders), May(WriteProviders)),
     ("/catalog/providers/{id}/test", May(EditGeneralKeys), May(EditGeneralKeys)),
+    ("/catalog/providers/{id}/import", May(WriteModels), May(WriteModels)),
     ("/catalog/providers/{id}/delete", May(WriteProviders), May(WriteProviders)),
     ("/catalog/models/new", May(WriteModels), May(WriteModels)),
     ("/catalog/models/{id}/edit", May(WriteModels), May(WriteModels)),

@@ -106,6 +106,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/catalog/providers/new", get(catalog::provider::new).post(catalog::provider::create))
         .route("/catalog/providers/{id}/edit", get(catalog::provider::edit).post(catalog::provider::save))
         .route("/catalog/providers/{id}/test", post(test_key::of_provider))
+        .route("/catalog/providers/{id}/import", get(catalog::import::ask).post(catalog::import::import))
         .route("/catalog/providers/{id}/delete", get(catalog::ask_delete_provider).post(catalog::delete_provider))
         .route("/catalog/models/new", get(catalog::model::new).post(catalog::model::create))
         .route("/catalog/models/{id}/edit", get(catalog::model::edit).post(catalog::model::save))

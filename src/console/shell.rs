@@ -115,6 +115,7 @@ flashes! {
     ModelCreated = "model-created",
     ModelSaved = "model-saved",
     ModelDeleted = "model-deleted",
+    ModelsImported = "models-imported",
     Joined = "joined",
     MemberSaved = "member-saved",
     MemberRemoved = "member-removed",

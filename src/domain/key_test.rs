@@ -35,21 +35,8 @@ pub async fn stored(core: &Core, id: &str, provider_id: Option<&str>) -> Result<
         None => first_provider(&mut db, &key).await?,
     };
     let provider = provider(&mut db, &provider_id).await?;
-    let (_, where_to) = providers::target_of(core, &provider)?;
-    let copies = store::general_keys::copies(&mut db, id).await?;
     drop(db);
-    let binding = where_to.binding();
-    let copy = copies.iter().find(|copy| copy.binding == binding.canonical()).ok_or_else(|| {
-        Error::new(
-            Code::OriginNotBound,
-            format!("the value of {} was not saved for {}; link it there first", key.name, binding.origin()),
-        )
-    })?;
-    let secret =
-        core.store.keyring().open_bound(&catalog::sealed_place(copy), binding, &copy.sealed).map_err(|error| {
-            Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
-                .with_cause(error)
-        })?;
+    let secret = opened(core, &key, &provider).await?;
     let result = ask(core, &provider, &secret).await?;
     let health = core.health.of(id, &key.health);
     let now = core.clock.now_ms();
@@ -59,6 +46,26 @@ pub async fn stored(core: &Core, id: &str, provider_id: Option<&str>) -> Result<
         _ => {}
     }
     Ok(result)
+}
+
+/// A stored key's value, for a provider.
+///
+/// # Errors
+/// [`Code::OriginNotBound`] where the value may not go there; a storage failure.
+pub(super) async fn opened(core: &Core, key: &GeneralKey, provider: &Provider) -> Result<ProviderSecret> {
+    let (_, where_to) = providers::target_of(core, provider)?;
+    let copies = store::general_keys::copies(&mut core.store.read().await?, &key.id).await?;
+    let binding = where_to.binding();
+    let copy = copies.iter().find(|copy| copy.binding == binding.canonical()).ok_or_else(|| {
+        Error::new(
+            Code::OriginNotBound,
+            format!("the value of {} was not saved for {}; link it there first", key.name, binding.origin()),
+        )
+    })?;
+    core.store.keyring().open_bound(&catalog::sealed_place(copy), binding, &copy.sealed).map_err(|error| {
+        Error::new(Code::StorageUnavailable, format!("the stored value of {} cannot be read: {error}", key.name))
+            .with_cause(error)
+    })
 }
 
 /// Tests a value that somebody just typed, at a provider.
@@ -158,6 +165,7 @@ async fn provider(db: &mut impl Handle, id: &str) -> Result<Provider> {
         .ok_or_else(|| Error::field("provider_id", format!("there is no provider {id}")))
 }
 
-fn none_linked(name: &str) -> Error {
+/// No general key is linked.
+pub(super) fn none_linked(name: &str) -> Error {
     Error::new(Code::NoGeneralKey, format!("no general key is linked for {name}; link one first"))
 }

@@ -47,6 +47,7 @@ pub mod master_key;
 pub mod member_removal;
 pub mod members;
 pub mod meter;
+pub mod model_import;
 pub mod models;
 pub mod name;
 pub mod new_password;

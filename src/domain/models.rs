@@ -1,6 +1,6 @@
 //! Models: what agents name in their calls.
 
-use store::{CatalogSort, Handle, Listing, SortValue, Standing, models::Model, providers::Provider};
+use store::{CatalogSort, Handle, Listing, SortValue, Standing, Write, models::Model, providers::Provider};
 
 use super::{
     Core,
@@ -53,16 +53,28 @@ pub async fn create(
     new: NewModel,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<ModelView>> {
-    let name = Name::parse(&new.name)?;
-    let upstream_model = parse_upstream(new.upstream_model.as_deref().unwrap_or(&name.text))?;
-    let price = new.price.check()?;
-    let value = links::parse_value_again(new.general_key_value)?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
         return Ok(Outcome::Replay(id));
     }
-    let provider = provider_of(&mut tx, &new.provider_id).await?;
+    let view = insert(core, &mut tx, actor, new, now).await?;
+    Idempotency::note(idempotency, &mut tx, &view.model.id, now).await?;
+    tx.commit().await?;
+    core.refresh().await;
+    Ok(Outcome::Done(view))
+}
+
+/// Writes a new model, and that it was made, in a transaction of the caller's.
+///
+/// # Errors
+/// As [`create`].
+pub(super) async fn insert(core: &Core, tx: &mut Write, actor: &Actor, new: NewModel, now: i64) -> Result<ModelView> {
+    let name = Name::parse(&new.name)?;
+    let upstream_model = parse_upstream(new.upstream_model.as_deref().unwrap_or(&name.text))?;
+    let price = new.price.check()?;
+    let value = links::parse_value_again(new.general_key_value)?;
+    let provider = provider_of(tx, &new.provider_id).await?;
     let (_, target) = target_of(core, &provider)?;
     let model = Model {
         id: ids::mint("md", now, &core.entropy)?,
@@ -79,21 +91,18 @@ pub async fn create(
         version: 1,
         mac: String::new(),
     };
-    store::models::insert(&mut tx, &model).await.map_err(|error| name_error(error, &model.name))?;
+    store::models::insert(tx, &model).await.map_err(|error| name_error(error, &model.name))?;
     let at = LinkTarget { kind: "model", id: &model.id, target: &target };
-    links::set(core, &mut tx, &at, &new.keys, value.as_ref(), actor).await?;
-    Idempotency::note(idempotency, &mut tx, &model.id, now).await?;
+    links::set(core, tx, &at, &new.keys, value.as_ref(), actor).await?;
     let changes = Changes::default()
         .field("name", (), model.name.as_str())
         .field("provider", (), provider.name.as_str())
         .field("upstream_model", (), model.upstream_model.as_str())
-        .field("general_keys", (), links::named(&mut tx, &new.keys).await?)
+        .field("general_keys", (), links::named(tx, &new.keys).await?)
         .field("input_price_micros", (), price.input_micros)
         .field("output_price_micros", (), price.output_micros);
-    record(&mut tx, actor, now, "model.create", audited(&model), changes).await?;
-    tx.commit().await?;
-    core.refresh().await;
-    Ok(Outcome::Done(ModelView { model, keys: links::heaviest_first(new.keys) }))
+    record(tx, actor, now, "model.create", audited(&model), changes).await?;
+    Ok(ModelView { model, keys: links::heaviest_first(new.keys) })
 }
 
 /// The model with this id.

@@ -13,11 +13,11 @@
 //! | [`reply_body`] | the answer's body |
 //! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`fetch`] | a small exchange with an identity provider |
-//! | [`check_key`] | a kind's cheapest authenticated call |
+//! | [`ask`] | whether a provider takes a key, and which models it has |
 //! | [`transit`] | a key in the transit engine of Vault or OpenBao |
 
 mod address;
-mod check_key;
+mod ask;
 mod client;
 mod connect;
 mod fetch;

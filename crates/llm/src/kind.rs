@@ -219,6 +219,19 @@ impl Kind {
         }
     }
 
+    /// Where a kind lists its models; `None` for Azure, whose deployments are not listed at the resource.
+    pub fn model_list(self) -> Option<(&'static str, PathFrom)> {
+        match self {
+            Kind::AzureOpenAi => None,
+            Kind::Anthropic => Some(("/v1/models?limit=1000", PathFrom::Base)),
+            Kind::Gemini => Some(("/v1beta/models?pageSize=1000", PathFrom::Base)),
+            Kind::DeepSeek => Some(("/models", PathFrom::Host)),
+            Kind::Cohere => Some(("/v1/models?page_size=1000", PathFrom::Host)),
+            Kind::Ollama => Some(("/api/tags", PathFrom::Base)),
+            _ => Some(("/models", PathFrom::Base)),
+        }
+    }
+
     /// The kind whose keys look like this one; a suggestion for a form, never a decision.
     pub fn guess_from_value(value: &str) -> Option<Kind> {
         const PREFIXES: [(&str, Kind); 9] = [

@@ -174,6 +174,15 @@ pub async fn of_provider_standing(db: &mut impl Handle, provider_id: &str) -> Re
     Ok(standing(db.keyring(), rows))
 }
 
+/// Whether there is a model of this name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn is_named(db: &mut impl Handle, name_key: &str) -> Result<bool, StoreError> {
+    let count = query!(fetch_one, db, Count, "SELECT count(*) AS n FROM models WHERE name_key = $1", name_key)?;
+    Ok(count.n > 0)
+}
+
 /// Writes a new model.
 ///
 /// # Errors

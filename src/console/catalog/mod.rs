@@ -1,5 +1,6 @@
 //! Providers & models: the list, and deleting.
 
+pub mod import;
 mod keys;
 mod limits;
 pub mod model;
@@ -30,6 +31,7 @@ use super::{
 use crate::{
     domain::{
         models,
+        prices::{self, Price},
         provider_cards::{self, WeighedKey},
         providers,
     },
@@ -126,6 +128,8 @@ pub struct ModelRow {
     pub name: String,
     /// The provider's name for it.
     pub upstream_model: String,
+    /// What a million tokens sent and answered cost: '2.5 / 10'; empty where nothing is known.
+    pub price: String,
     /// Keys of its own, the heaviest first; none = the provider's.
     pub keys: Vec<LinkedKey>,
     /// It fails its integrity check, and is used for nothing.
@@ -134,8 +138,14 @@ pub struct ModelRow {
 
 impl From<Model> for ModelRow {
     fn from(model: Model) -> ModelRow {
+        let Price { input_micros, output_micros } = Price::of_column(&model.prices);
         let Model { id, name, upstream_model, .. } = model;
-        ModelRow { id, name, upstream_model, keys: Vec::new(), is_damaged: true }
+        let word = |micros: Option<i64>| micros.map_or_else(|| String::from("–"), prices::decimal);
+        let price = match (input_micros, output_micros) {
+            (None, None) => String::new(),
+            (input, output) => format!("{} / {}", word(input), word(output)),
+        };
+        ModelRow { id, name, upstream_model, price, keys: Vec::new(), is_damaged: true }
     }
 }
 

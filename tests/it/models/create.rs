@@ -12,7 +12,18 @@ async fn the_upstream_model_defaults_to_the_name() {
     let world = keyward.with_linked_model(&provider).await;
     assert_fields(
         &world.model,
-        &["id", "name", "provider_id", "upstream_model", "general_key_id", "general_keys", "created_at", "updated_at"],
+        &[
+            "id",
+            "name",
+            "provider_id",
+            "upstream_model",
+            "general_key_id",
+            "general_keys",
+            "input_price_micros",
+            "output_price_micros",
+            "created_at",
+            "updated_at",
+        ],
     );
     assert_eq!(world.model["upstream_model"], "small");
     assert!(world.model["general_key_id"].is_null());

@@ -3,4 +3,5 @@
 mod create;
 mod delete;
 mod edit;
+mod import;
 mod list;

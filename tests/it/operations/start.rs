@@ -1,6 +1,6 @@
 //! `keyward serve`: starting, and refusing to.
 
-use crate::harness::{FakeProvider, Home, TestServer, World};
+use crate::harness::{FakeProvider, Home, TestServer, World, until};
 
 #[tokio::test]
 async fn a_second_one_on_the_same_directory_is_refused_and_the_first_goes_on() {
@@ -116,7 +116,8 @@ async fn livez_and_readyz_answer_anybody() {
 #[tokio::test]
 async fn prints_its_url() {
     let keyward = TestServer::start().await;
-    assert!(keyward.log().contains(&keyward.url()), "{}", keyward.log());
+    // It answers before it has said so.
+    until("the URL in what it prints", async || keyward.log().contains(&keyward.url())).await;
 }
 
 #[tokio::test]
