@@ -37,14 +37,18 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 45] = [
+const RULES: [(&str, Takes, Takes); 48] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
+    ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
+    ("/keys/general/import/save", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/test", May(EditGeneralKeys), May(EditGeneralKeys)),
     ("/keys/general/{id}/edit", May(EditGeneralKeys), May(EditGeneralKeys)),
     ("/keys/general/{id}/test", May(EditGeneralKeys), May(EditGeneralKeys)),
     ("/keys/general/{id}/delete", May(DeleteGeneralKeys), May(DeleteGeneralKeys)),
     ("/keys/agent", May(ReadAgentKeys), May(CreateAgentKeys)),
+    // Of each key it is asked again.
+    ("/keys/agent/bulk", May(EditAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/new", May(CreateAgentKeys), May(CreateAgentKeys)),
     ("/keys/agent/{id}", May(ReadAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/{id}/edit", May(ReadAgentKeys), May(EditAgentKeys)),

@@ -18,6 +18,7 @@ pub mod catalog;
 mod change;
 pub mod clock;
 pub mod enrolment;
+pub mod env_import;
 pub mod first_run;
 pub mod first_steps;
 pub mod general_keys;

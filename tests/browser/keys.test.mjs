@@ -355,3 +355,32 @@ inEach("an agent key is made by Tab and Enter alone", async (page, tag) => {
   await page.keyboard.press("Enter");
   await rowOf(page, `Typed-${tag}`).waitFor();
 });
+
+inEach("several agent keys are disabled and deleted at once, after they are named", async (page, tag) => {
+  const names = [1, 2, 3].map((number) => `Many-${tag}-${number}`);
+  for (const name of names) await call("POST", "agent-keys", { name });
+  await page.goto(`/keys/agent?search=Many-${tag}`);
+  await button(page, "Disable chosen").click();
+  await page.getByRole("heading", { name: "No keys chosen" }).waitFor();
+  await page.goto(`/keys/agent?search=Many-${tag}`);
+  for (const name of names.slice(0, 2)) await page.getByLabel(`Choose ${name}`).check();
+  await button(page, "Disable chosen").click();
+  await page.getByRole("heading", { name: "Disable these keys?" }).waitFor();
+  assert.deepEqual(await page.locator("tbody .col-name").allInnerTexts(), names.slice(0, 2));
+  await check(page);
+  await button(page, "Disable 2 keys").click();
+  await said(page, "Agent API Keys disabled.");
+  await page.goto(`/keys/agent?search=Many-${tag}&status=disabled`);
+  assert.equal(await page.locator("tbody tr").count(), 2);
+  await page.goto(`/keys/agent?search=Many-${tag}`);
+  if (page.mode.script) await page.getByLabel("All on this page").check();
+  else for (const name of names) await page.getByLabel(`Choose ${name}`).check();
+  await check(page);
+  await button(page, "Delete chosen").click();
+  await page.getByText("Deleted API keys cannot be recovered").waitFor();
+  await check(page);
+  await button(page, "Delete 3 keys").click();
+  await said(page, "Agent API Keys deleted.");
+  await page.goto(`/keys/agent?search=Many-${tag}`);
+  await page.getByText(/No keys match/).waitFor();
+});

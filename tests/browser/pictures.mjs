@@ -4,6 +4,7 @@
 //   cargo xtask pictures            writes docs/pictures
 //   cargo xtask pictures FOLDER     writes every page's into FOLDER
 
+import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,6 +32,8 @@ async function ofReadme() {
       const take = (name) => page.screenshot({ path: join(folder, `${name}-${scheme}.png`) });
       await page.goto("/keys/agent");
       await take("agent-keys");
+      await page.goto("/overview");
+      await take("overview");
       await page.goto("/keys/general");
       await page.locator(`a[href="/keys/general/${catalog.key}/delete"]`).click();
       await page.getByRole("dialog").waitFor();
@@ -47,7 +50,7 @@ async function ofEveryPage(count) {
       const take = (name) => page.screenshot({ path: join(folder, `${count}-${name}-${look.width}-${look.scheme}.png`), fullPage: count < 500 });
       const paths = {
         general: "/keys/general", "general-new": "/keys/general/new", "no-match": "/keys/general?search=nothing-like-it",
-        agent: "/keys/agent", "agent-new": "/keys/agent/new", catalog: "/catalog", "provider-new": "/catalog/providers/new",
+        overview: "/overview", usage: "/usage", "import-env": "/keys/general/import", agent: "/keys/agent", "agent-new": "/keys/agent/new", catalog: "/catalog", "provider-new": "/catalog/providers/new",
         "model-new": "/catalog/models/new", audit: "/audit", docs: "/docs", nothing: "/no-such-page",
       };
       if (catalog) {
@@ -74,6 +77,25 @@ async function ofEveryPage(count) {
     }
   });
 }
+
+/// Usage of the last week, as if the calls had been made: written into the database, beside the one call that was.
+const WEEK = `
+import random, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], timeout=20)
+random.seed(7)
+row = db.execute("SELECT agent_key_id, member_id, provider_id, general_key_id FROM usage_hours LIMIT 1").fetchone()
+for hours in range(1, 24 * 7):
+    hour = (int(time.time()) // 3600 - hours) * 3600000
+    calls = int(random.random() * 60 * (1.5 if 7 <= 23 - hours % 24 <= 18 else 0.3))
+    for model, share, price in [("gpt-5", 1, 6200000), ("gpt-5-mini", 3, 900000)]:
+        calls, failed = calls * share, calls * share // 40
+        if calls:
+            db.execute("INSERT OR IGNORE INTO usage_hours (hour, agent_key_id, member_id, provider_id, model_name, general_key_id, "
+                "requests, errors, input_tokens, output_tokens, estimated, client_errors, server_errors, wait_ms, cost_nanos, unpriced) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, ?, 0)",
+                (hour, row[0], row[1], row[2], model, row[3], calls, failed, calls * 1310, calls * 240, failed, calls * 410, calls * price))
+db.commit()
+`;
 
 /// A server with so many keys of each kind, some of them used, and where there are any, providers and models.
 async function withConsole(count, look) {
@@ -105,6 +127,11 @@ async function withConsole(count, look) {
           json: { model: "gpt-5", messages: [{ role: "user", content: "Hello" }] },
         });
       }
+    }
+    if (count) {
+      // Asking for it writes down what was counted.
+      await call("GET", "usage");
+      execFileSync("python3", ["-c", WEEK, join(server.dir, "data", "keyward.db")]);
     }
     for (let made = 3; made < count; made += 1) {
       const name = [`team-${made}`, `🔑 emoji ${made}`, `مفتاح ${made}`, `${"Wide".repeat(14)}-${made}`][made % 4];

@@ -1,5 +1,6 @@
 //! API keys → Agent API Key: the list, and deleting.
 
+pub mod bulk;
 pub mod edit;
 pub mod new;
 pub mod rotate;

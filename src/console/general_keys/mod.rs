@@ -1,6 +1,7 @@
 //! API keys → General Key: the list, and deleting.
 
 pub mod form;
+pub mod import;
 
 use askama::Template;
 use axum::{

@@ -3,5 +3,6 @@
 mod create;
 mod delete;
 mod edit;
+mod import;
 mod list;
 mod test_key;
