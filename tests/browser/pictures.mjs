@@ -14,6 +14,25 @@ import { GOOD_VALUE, api, button, claim, field, launch, open, send, startProvide
 const OF_README = fileURLToPath(new URL("../../docs/pictures", import.meta.url));
 const LOOKS = [1280, 320].flatMap((width) => ["light", "dark"].map((scheme) => ({ width, scheme, script: true })));
 
+/// Usage of the last week, as if the calls had been made: written into the database, beside the one call that was.
+const WEEK = `
+import random, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], timeout=20)
+random.seed(7)
+row = db.execute("SELECT agent_key_id, member_id, provider_id, general_key_id FROM usage_hours LIMIT 1").fetchone()
+for hours in range(1, 24 * 7):
+    hour = (int(time.time()) // 3600 - hours) * 3600000
+    calls = int(random.random() * 60 * (1.5 if 7 <= 23 - hours % 24 <= 18 else 0.3))
+    for model, share, price in [("gpt-5", 1, 6200000), ("gpt-5-mini", 3, 900000)]:
+        calls, failed = calls * share, calls * share // 40
+        if calls:
+            db.execute("INSERT OR IGNORE INTO usage_hours (hour, agent_key_id, member_id, provider_id, model_name, general_key_id, "
+                "requests, errors, input_tokens, output_tokens, estimated, client_errors, server_errors, wait_ms, cost_nanos, unpriced) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, ?, 0)",
+                (hour, row[0], row[1], row[2], model, row[3], calls, failed, calls * 1310, calls * 240, failed, calls * 410, calls * price))
+db.commit()
+`;
+
 const folder = process.argv[2] ?? OF_README;
 mkdirSync(folder, { recursive: true });
 const browser = await launch();
@@ -78,25 +97,6 @@ async function ofEveryPage(count) {
   });
 }
 
-/// Usage of the last week, as if the calls had been made: written into the database, beside the one call that was.
-const WEEK = `
-import random, sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1], timeout=20)
-random.seed(7)
-row = db.execute("SELECT agent_key_id, member_id, provider_id, general_key_id FROM usage_hours LIMIT 1").fetchone()
-for hours in range(1, 24 * 7):
-    hour = (int(time.time()) // 3600 - hours) * 3600000
-    calls = int(random.random() * 60 * (1.5 if 7 <= 23 - hours % 24 <= 18 else 0.3))
-    for model, share, price in [("gpt-5", 1, 6200000), ("gpt-5-mini", 3, 900000)]:
-        calls, failed = calls * share, calls * share // 40
-        if calls:
-            db.execute("INSERT OR IGNORE INTO usage_hours (hour, agent_key_id, member_id, provider_id, model_name, general_key_id, "
-                "requests, errors, input_tokens, output_tokens, estimated, client_errors, server_errors, wait_ms, cost_nanos, unpriced) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, ?, 0)",
-                (hour, row[0], row[1], row[2], model, row[3], calls, failed, calls * 1310, calls * 240, failed, calls * 410, calls * price))
-db.commit()
-`;
-
 /// A server with so many keys of each kind, some of them used, and where there are any, providers and models.
 async function withConsole(count, look) {
   const [server, provider] = await Promise.all([startServer(), startProvider()]);
@@ -114,14 +114,14 @@ async function withConsole(count, look) {
       const local = await call("POST", "providers", { name: "OpenAI", kind: "openai", base_url: provider.base, general_key_id: key.id });
       await call("POST", "providers", { name: "Anthropic", kind: "anthropic", general_key_id: claude.id });
       await call("POST", "providers", { name: "Gemini", kind: "gemini", general_key_id: gemini.id });
-      await call("POST", "models", { name: "gpt-5", provider_id: local.id });
+      await call("POST", "models", { name: "gpt-5", provider_id: local.id, input_price_micros: 1250000, output_price_micros: 10000000 });
       await call("POST", "models", { name: "gpt-5-mini", provider_id: local.id });
       catalog = { key: key.id, provider: local.id };
       for (const [name, days] of [["support-agent", 90], ["nightly-evaluation", 9], ["research-crawler", 60]]) {
         const made = await call("POST", "agent-keys", { name, expires_in_days: days });
         if (name === "research-crawler") await call("POST", `agent-keys/${made.id}/disable`);
-        if (name !== "support-agent") continue;
-        agent = made.id;
+        if (name === "research-crawler") continue;
+        if (name === "support-agent") agent = made.id;
         await send(server, "POST", "/v1/chat/completions", {
           headers: { authorization: `Bearer ${made.secret}` },
           json: { model: "gpt-5", messages: [{ role: "user", content: "Hello" }] },
