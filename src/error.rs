@@ -30,6 +30,9 @@ codes! {
     ExpiredApiKey = "expired_api_key", 401, "The agent key has expired";
     DisabledApiKey = "disabled_api_key", 401, "The agent key is disabled";
     RouteNotAllowed = "route_not_allowed", 403, "The agent key may not use this route";
+    ModelNotAllowed = "model_not_allowed", 403, "The agent key may not use this model";
+    IpNotAllowed = "ip_not_allowed", 403, "The agent key may not be used from this address";
+    RateLimitExceeded = "rate_limit_exceeded", 429, "The agent key was used as often as it may";
     ModelNotFound = "model_not_found", 404, "There is no such model";
     ProviderNotFound = "provider_not_found", 404, "There is no such provider";
     BodyTooLarge = "body_too_large", 413, "The body is too large";

@@ -13,15 +13,19 @@ use super::{
     State,
     extract::{Caller, IfMatch, JsonBody, Params},
     problem::{ApiResult, ProblemBody},
-    types::{CreatedBy, List, Resource, not_null},
+    types::{CreatedBy, List, Resource, not_null, present},
 };
-use crate::domain::{
-    agent_key_list,
-    agent_keys::{self, Created, Status},
-    agent_secrets,
-    clock::{rfc3339, rfc3339_or_none},
-    idempotency::Outcome,
-    paging::ListQuery,
+use crate::{
+    domain::{
+        agent_key_list,
+        agent_keys::{self, Created, Status},
+        agent_secrets,
+        clock::{rfc3339, rfc3339_or_none},
+        idempotency::Outcome,
+        key_limits::{self, KeyLimits},
+        paging::ListQuery,
+    },
+    error::Error,
 };
 
 /// An agent key: what an agent authenticates with. Its secret is shown once, in the answer to its
@@ -43,9 +47,69 @@ pub struct Body {
     last_used_at: Option<String>,
     created_by: CreatedBy,
     expires_at: String,
+    limits: Limits,
     /// Only in the answer to the creation or the rotation, that once.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+}
+
+/// What an agent key may call, from where and how often. An empty list, and null, is no limit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentKeyLimits)]
+pub struct Limits {
+    /// Patterns: a model is allowed that one of them matches, by its name or as `provider-name/upstream-model`; `*` stands
+    /// for any text.
+    #[schema(example = json!(["gpt-5*"]))]
+    allowed_models: Vec<String>,
+    /// Addresses and networks that calls come from.
+    #[schema(example = json!(["10.0.0.0/8"]))]
+    allowed_addresses: Vec<String>,
+    /// Calls in any minute; of several servers each takes its share of them.
+    requests_per_minute: Option<u32>,
+    /// Calls at once, likewise.
+    calls_in_flight: Option<u32>,
+}
+
+/// Limits to set: what is absent stays (or is none, for a new key), null or an empty list takes a limit away.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AgentKeyLimitsEdit)]
+pub struct LimitsPatch {
+    /// At most 100 patterns of 1 to 256 bytes.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_models: Option<Option<Vec<String>>>,
+    /// At most 100 addresses or networks.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_addresses: Option<Option<Vec<String>>>,
+    /// From 1 to 1,000,000.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    requests_per_minute: Option<Option<u32>>,
+    /// From 1 to 1,000,000.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    calls_in_flight: Option<Option<u32>>,
+}
+
+impl LimitsPatch {
+    /// What becomes of limits.
+    fn apply(self, mut limits: KeyLimits) -> Result<KeyLimits, Error> {
+        if let Some(models) = self.allowed_models {
+            limits.allowed_models = models.unwrap_or_default();
+        }
+        if let Some(addresses) = self.allowed_addresses {
+            limits.allowed_addresses = key_limits::parse_addresses(&addresses.unwrap_or_default())?;
+        }
+        if let Some(calls) = self.requests_per_minute {
+            limits.requests_per_minute = calls;
+        }
+        if let Some(calls) = self.calls_in_flight {
+            limits.calls_in_flight = calls;
+        }
+        Ok(limits)
+    }
 }
 
 /// A new agent key.
@@ -58,6 +122,7 @@ pub struct New {
     /// Its life in days; the policy's maximum (90) where absent.
     #[schema(minimum = 1)]
     expires_in_days: Option<i64>,
+    limits: Option<LimitsPatch>,
 }
 
 /// An edit of an agent key (RFC 7396): what is absent stays.
@@ -67,6 +132,8 @@ pub struct New {
 pub struct Patch {
     #[serde(default, deserialize_with = "not_null")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    limits: Option<LimitsPatch>,
 }
 
 /// How to rotate.
@@ -154,8 +221,9 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, expires_in_days } = body.value;
-    let created = agent_keys::create(&state.core, &actor, &name, expires_in_days, idempotency.as_ref()).await?;
+    let New { name, expires_in_days, limits } = body.value;
+    let limits = limits.unwrap_or_default().apply(KeyLimits::default())?;
+    let created = agent_keys::create(&state.core, &actor, &name, expires_in_days, limits, idempotency.as_ref()).await?;
     made(&state, created).await
 }
 
@@ -171,7 +239,9 @@ pub async fn read(
     Ok(resource(&state, key))
 }
 
-/// Rename an agent key
+/// Edit an agent key
+///
+/// Its limits hold from its next call on.
 #[utoipa::path(patch, path = "/api/v1/agent-keys/{id}", tag = "Agent keys", request_body = Patch,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
@@ -182,7 +252,9 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let key = agent_keys::rename(&state.core, &actor, &id, version, body.value.name.as_deref()).await?;
+    let Patch { name, limits } = body.value;
+    let limits = limits.unwrap_or_default();
+    let key = agent_keys::edit(&state.core, &actor, &id, version, name.as_deref(), |held| limits.apply(held)).await?;
     Ok(resource(&state, key))
 }
 
@@ -324,6 +396,17 @@ fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
         last_used_at: rfc3339_or_none(key.last_used_at),
         created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
         expires_at: rfc3339(key.expires_at),
+        limits: limits(&key.limits),
         secret,
+    }
+}
+
+fn limits(column: &str) -> Limits {
+    let limits = KeyLimits::of_column(column);
+    Limits {
+        allowed_addresses: limits.addresses(),
+        allowed_models: limits.allowed_models,
+        requests_per_minute: limits.requests_per_minute,
+        calls_in_flight: limits.calls_in_flight,
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         actor::{Actor, ActorKind},
         agent_keys, first_run, general_keys,
         idempotency::Outcome,
+        key_limits::KeyLimits,
         links::KeyShare,
         models::{self, NewModel},
         providers::{self, NewProvider},
@@ -88,7 +89,7 @@ async fn furnish(core: &Core, password: &Zeroizing<String>) -> Result<Zeroizing<
     };
     let new = NewModel { name: MODEL.to_owned(), provider_id: provider.provider.id, ..NewModel::default() };
     models::create(core, &actor, new, None).await.map_err(failed)?;
-    match agent_keys::create(core, &actor, "Demo-Agent", None, None).await.map_err(failed)? {
+    match agent_keys::create(core, &actor, "Demo-Agent", None, KeyLimits::default(), None).await.map_err(failed)? {
         Outcome::Done(created) => Ok(created.secret),
         Outcome::Replay(_) => Err(unexpected()),
     }

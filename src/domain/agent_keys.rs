@@ -22,6 +22,7 @@ use super::{
     idempotency::{Idempotency, Outcome},
     ids,
     key_cache::CachedKey,
+    key_limits::KeyLimits,
     meter::Used,
     name::Name,
     use_mark::UseMark,
@@ -89,9 +90,11 @@ pub async fn create(
     actor: &Actor,
     name: &str,
     expires_in_days: Option<i64>,
+    limits: KeyLimits,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<Created>> {
-    let (name, days) = Error::both(Name::parse(name), parse_days(core, expires_in_days))?;
+    let named = Error::both(Name::parse(name), parse_days(core, expires_in_days));
+    let ((name, days), limits) = Error::both(named, limits.check())?;
     let now = core.clock.now_ms();
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
@@ -105,7 +108,7 @@ pub async fn create(
         member_id: actor.member_id.clone(),
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
-        limits: String::from("{}"),
+        limits: limits.to_column(),
         secrets: agent_secrets::canonical([&row]),
         created_at: now,
         expires_at: now + days * DAY_MS,
@@ -120,8 +123,11 @@ pub async fn create(
     }
     store::agent_keys::insert(&mut tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
     Idempotency::note(idempotency, &mut tx, &key.id, now).await?;
-    let changes =
-        Changes::default().field("name", (), key.name.as_str()).field("expires_at", (), rfc3339(key.expires_at));
+    let words = Some(limits.words()).filter(|words| !words.is_empty());
+    let changes = Changes::default()
+        .field("name", (), key.name.as_str())
+        .field("expires_at", (), rfc3339(key.expires_at))
+        .field("limits", (), words);
     record(&mut tx, actor, now, "agent_key.create", target(&key), changes).await?;
     tx.commit().await?;
     Ok(Outcome::Done(Created { key, secret: secret.expose_once() }))
@@ -153,19 +159,21 @@ pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
 }
 
-/// Renames a key.
+/// Renames a key, or sets its limits, which hold from its next call on.
 ///
 /// # Errors
-/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused name; [`Code::NotFound`].
-pub async fn rename(
+/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused field; [`Code::NotFound`].
+pub async fn edit(
     core: &Core,
     actor: &Actor,
     id: &str,
     version: Option<i64>,
     name: Option<&str>,
+    limits: impl FnOnce(KeyLimits) -> Result<KeyLimits>,
 ) -> Result<AgentKey> {
     let name = name.map(Name::parse).transpose()?;
     change(core, actor, id, version, "agent_key.edit", |key, _now| {
+        key.limits = limits(KeyLimits::of_column(&key.limits))?.check()?.to_column();
         if let Some(name) = name {
             (key.name, key.name_key) = (name.text, name.key);
         }
@@ -236,11 +244,11 @@ async fn change(
     check_version(before.version, version)?;
     let mut key = before.clone();
     apply(&mut key, now)?;
-    let changes = Changes::default().field("name", before.name.as_str(), key.name.as_str()).field(
-        "disabled",
-        before.disabled_at > 0,
-        key.disabled_at > 0,
-    );
+    let words = |column: &str| Some(KeyLimits::of_column(column).words()).filter(|words| !words.is_empty());
+    let changes = Changes::default()
+        .field("name", before.name.as_str(), key.name.as_str())
+        .field("disabled", before.disabled_at > 0, key.disabled_at > 0)
+        .field("limits", words(&before.limits), words(&key.limits));
     if changes.is_empty() {
         return Ok(before);
     }
@@ -259,7 +267,7 @@ async fn change(
 /// `caller` is where it came from; `None` where somebody only asks about it.
 ///
 /// # Errors
-/// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`]; [`Code::StorageUnavailable`].
+/// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`], [`Code::IpNotAllowed`]; [`Code::StorageUnavailable`].
 pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
     core.lease.check()?;
     let key = match core.keys.get(token.sha256()) {
@@ -284,6 +292,9 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr
             &key,
             format!("the agent key {:?} is disabled; an administrator of Keyward can enable it", key.name),
         ));
+    }
+    if let Some(address) = caller {
+        key.limits.check_address(address)?;
     }
     core.meter.touch(Used::AgentKey, &key.used, now);
     Ok(key)
@@ -335,6 +346,9 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 return Ok(None);
             };
             let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
+            let limits = KeyLimits::of_column(&key.limits);
+            let is_rated = limits.requests_per_minute.is_some() || limits.calls_in_flight.is_some();
+            let rate = is_rated.then(|| owner.rates.of(&id, owner.clock.now_ms()));
             let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
                 held,
                 last_caller: AtomicU64::new(0),
@@ -348,6 +362,8 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 is_replaced: secret.ends_at > 0,
                 disabled: key.disabled_at > 0,
                 revocation,
+                limits,
+                rate,
             });
             if filled.is_some() {
                 drop(place);

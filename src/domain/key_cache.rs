@@ -18,7 +18,10 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::use_mark::UseMark;
+use super::{
+    key_limits::{KeyLimits, Rate},
+    use_mark::UseMark,
+};
 
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
@@ -53,6 +56,10 @@ pub struct CachedKey {
     pub held: Arc<AtomicUsize>,
     /// Ends the open calls that came with this secret.
     pub revocation: Arc<Revocation>,
+    /// What it may call, and from where.
+    pub limits: KeyLimits,
+    /// How often it is called, where that is limited, and that it is in use.
+    pub rate: Option<(Arc<Rate>, Arc<()>)>,
 }
 
 /// Cancelled when a key is revoked, or one secret of it. One for all streams of a secret, however often the key was
@@ -334,6 +341,8 @@ mod tests {
             is_replaced: false,
             disabled: false,
             revocation,
+            limits: KeyLimits::default(),
+            rate: None,
         })
     }
 

@@ -4,7 +4,7 @@
 //! at most [`LEASE_MS`] old when this one stops to trust its memory. It is measured by a clock that goes on while the
 //! machine sleeps and that nobody sets.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Code, Error, Result};
 
@@ -15,7 +15,7 @@ pub const LEASE_MS: i64 = 4_000;
 pub const SURELY_OVER_MS: i64 = 30_000;
 
 /// Until when this process may decide from memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lease {
     is_needed: AtomicBool,
     until: AtomicI64,
@@ -23,8 +23,23 @@ pub struct Lease {
     pub applied: AtomicI64,
     /// How many changes there were beyond it when that was last asked.
     pub behind: AtomicI64,
+    /// How many servers there are on the database, this one included.
+    pub servers: AtomicU32,
     /// Renewals that failed since the start.
     pub failures: AtomicU64,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease {
+            is_needed: AtomicBool::default(),
+            until: AtomicI64::default(),
+            applied: AtomicI64::default(),
+            behind: AtomicI64::default(),
+            servers: AtomicU32::new(1),
+            failures: AtomicU64::default(),
+        }
+    }
 }
 
 impl Lease {

@@ -31,6 +31,7 @@ pub mod issuer;
 pub mod issuer_round_trip;
 pub mod key_cache;
 pub mod key_health;
+pub mod key_limits;
 pub mod key_provider;
 pub mod key_rotation;
 pub mod key_set;
@@ -88,8 +89,8 @@ use vault::Entropy;
 
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
-    provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    key_health::HealthBook, key_limits::Rates, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane,
+    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -128,6 +129,8 @@ pub struct Core {
     pub meter: Meter,
     /// From where keys are called.
     pub callers: Callers,
+    /// How often those are called that have a limit.
+    pub rates: Rates,
     /// What providers answered last about general keys.
     pub health: HealthBook,
     /// What goes on at each provider.
@@ -193,6 +196,7 @@ impl Core {
             replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
             callers: Callers::default(),
+            rates: Rates::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),

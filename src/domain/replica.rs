@@ -167,6 +167,7 @@ impl Replica {
         if has_joined {
             self.keys.note_again();
         }
+        core.lease.servers.store(u32::try_from(renewal.replicas.max(1)).unwrap_or(1), Ordering::Relaxed);
         core.lease.behind.store((renewal.seq - known).max(0), Ordering::Relaxed);
         if renewal.epoch != self.epoch || renewal.seq < known {
             core.lease.give_up();

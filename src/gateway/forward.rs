@@ -17,7 +17,12 @@ use super::{
     socket::{self, Handshake},
 };
 use crate::{
-    domain::{catalog::OpenKey, key_cache::CachedKey, meter::Used},
+    domain::{
+        catalog::OpenKey,
+        key_cache::CachedKey,
+        key_limits::{Admission, Left},
+        meter::Used,
+    },
     egress::{Call, Credential, EgressError, Reply, RequestHead, Socket},
     error::{Code, Error, Result},
 };
@@ -39,6 +44,10 @@ pub struct Forward<'a> {
     pub held: Held<'a>,
     /// What it opens a WebSocket with, where it does.
     pub socket: Option<Handshake>,
+    /// Its place among the calls its key may make at once.
+    pub admission: Option<Admission>,
+    /// What is left of its key's limit; told in the answer.
+    pub left: Option<Left>,
 }
 
 impl Forward<'_> {
@@ -49,6 +58,7 @@ impl Forward<'_> {
     /// [`Code::ProviderBusy`], [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], [`Code::ProviderRefusedKey`].
     pub async fn send(mut self) -> Result<Response<GatewayBody>> {
         let mut settlement = Settlement::new(self.gateway, self.key, &self.plan);
+        settlement.hold(self.admission.take());
         let provider = Arc::clone(&self.plan.provider);
         if !settlement.enter() {
             return Err(busy(&provider.name));

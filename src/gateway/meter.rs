@@ -17,6 +17,7 @@ use super::{
 use crate::domain::{
     catalog::{OpenKey, ProviderEntry},
     key_cache::CachedKey,
+    key_limits::Admission,
     meter::Tally,
     prices::Price,
 };
@@ -47,6 +48,8 @@ pub struct Settlement {
     seen: Seen,
     /// Whether the call has a place among those its provider gets at once.
     has_place: bool,
+    /// Its place among those its key may make at once, until it is counted.
+    admission: Option<Admission>,
 }
 
 /// What an answer is made of.
@@ -98,6 +101,7 @@ impl Settlement {
             wire: plan.wire,
             seen: Seen::Nothing,
             has_place: false,
+            admission: None,
         }
     }
 
@@ -115,6 +119,11 @@ impl Settlement {
     pub fn enter(&mut self) -> bool {
         self.has_place = self.provider.traffic.enter(self.provider.max_calls);
         self.has_place
+    }
+
+    /// Keeps the call's place among those its key may make at once.
+    pub fn hold(&mut self, admission: Option<Admission>) {
+        self.admission = admission;
     }
 
     /// Notes which general key the call goes out with.

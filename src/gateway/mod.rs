@@ -17,7 +17,10 @@ mod relay;
 mod route;
 mod socket;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -36,6 +39,7 @@ use crate::{
         Core,
         clock::{DAY_MS, rfc3339},
         key_cache::CachedKey,
+        key_limits::Left,
     },
     egress::{Egress, Pool},
     error::{Code, Error, Result},
@@ -79,11 +83,15 @@ pub async fn handle(
         Ok(key) => key,
         Err(error) => return failure(error, wire, request_id),
     };
+    let mut left = None;
     let answered = if claim == Claim::Models {
-        models::list(&gateway.core, request.uri().path(), wire)
+        models::list(&gateway.core, request.uri().path(), wire, &key.limits)
     } else {
         match prepare(gateway, claim, request, &key).await {
-            Ok(forward) => forward.send().await,
+            Ok(mut forward) => {
+                left = forward.left.take();
+                forward.send().await
+            }
             Err(error) => {
                 Settlement::refused(gateway, &key);
                 Err(error)
@@ -92,6 +100,9 @@ pub async fn handle(
     };
     let mut response = answered.unwrap_or_else(|error| failure(error, wire, request_id));
     decorate(&mut response, &key, gateway.core.clock.now_ms(), request_id);
+    if let Some(left) = left {
+        tell(&mut response, left);
+    }
     response
 }
 
@@ -110,8 +121,17 @@ async fn prepare<'a>(
     let (head, incoming) = request.into_parts();
     let mut held = body::read(gateway, key, &head, incoming).await?;
     let plan = route::resolve(&gateway.core, claim, &head, &held)?;
+    key.limits.check_model(&plan.model_name, &plan.provider.name, &plan.upstream_model)?;
+    let admitted = match &key.rate {
+        Some((rate, _)) => {
+            let servers = gateway.core.lease.servers.load(Ordering::Relaxed);
+            Some(rate.admit(&key.limits, servers, gateway.core.clock.now_ms())?)
+        }
+        None => None,
+    };
+    let (admission, left) = admitted.unzip();
     held.share.grow(plan.body.as_ref().map_or(0, Vec::len))?;
-    Ok(Forward { gateway, key, plan, head, held, socket })
+    Ok(Forward { gateway, key, plan, head, held, socket, admission, left: left.flatten() })
 }
 
 /// An error of ours, in the shape of the wire format that was called.
@@ -127,6 +147,11 @@ fn failure(error: Error, wire: WireFormat, request_id: &str) -> Response<Gateway
     if status == 401 {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if let Some(("retry_after_seconds", seconds)) = &error.extension
+        && let Ok(seconds) = HeaderValue::from_str(&seconds.to_string())
+    {
+        headers.insert(header::RETRY_AFTER, seconds);
+    }
     if matches!(error.code, Code::ProviderBusy | Code::StorageUnavailable) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -140,6 +165,18 @@ fn decorate(response: &mut Response<GatewayBody>, key: &CachedKey, now: i64, req
         && let Ok(value) = HeaderValue::from_str(&rfc3339(key.ends_at))
     {
         response.headers_mut().insert("keyward-key-expires-at", value);
+    }
+}
+
+/// Tells how much of its limit a key has left (draft-ietf-httpapi-ratelimit-headers).
+fn tell(response: &mut Response<GatewayBody>, left: Left) {
+    let Left { limit, remaining, reset_seconds } = left;
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&format!("\"agent-key\";q={limit};w=60")) {
+        headers.insert("ratelimit-policy", policy);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("\"agent-key\";r={remaining};t={reset_seconds}")) {
+        headers.insert("ratelimit", value);
     }
 }
 

@@ -7,23 +7,24 @@ use serde_json::{Value, json};
 
 use super::{GatewayBody, claim::MODEL_LISTS};
 use crate::{
-    domain::{Core, catalog::ModelEntry, clock::rfc3339},
+    domain::{Core, catalog::ModelEntry, clock::rfc3339, key_limits::KeyLimits},
     error::{Code, Error, Result},
 };
 
-/// Answers `GET /v1/models`, `GET /v1/models/{name}` and their twins in the other wire formats, in the shape of `wire`.
+/// Answers, with the models that a key may use, `GET /v1/models`, `GET /v1/models/{name}` and their twins in the other wire formats, in the shape of `wire`.
 ///
 /// # Errors
 /// [`Code::ModelNotFound`]; [`Code::StorageUnavailable`].
-pub fn list(core: &Core, path: &str, wire: WireFormat) -> Result<Response<GatewayBody>> {
+pub fn list(core: &Core, path: &str, wire: WireFormat, limits: &KeyLimits) -> Result<Response<GatewayBody>> {
     let below = MODEL_LISTS.iter().find_map(|list| path.strip_prefix(list));
     let name = below.unwrap_or_default().trim_start_matches('/');
     let catalog = core.catalog();
     let body = if name.is_empty() {
-        list_of(wire, catalog.models()?.map(|model| entry(wire, model)).collect())
+        let allowed = catalog.models()?.filter(|model| allows(limits, model));
+        list_of(wire, allowed.map(|model| entry(wire, model)).collect())
     } else {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        let model = catalog.models()?.find(|model| *model.name == *name);
+        let model = catalog.models()?.find(|model| *model.name == *name).filter(|model| allows(limits, model));
         entry(wire, model.ok_or_else(|| Error::new(Code::ModelNotFound, format!("there is no model {name:?}")))?)
     };
     let mut response = Response::new(GatewayBody::full(Bytes::from(body.to_string())));
@@ -31,6 +32,10 @@ pub fn list(core: &Core, path: &str, wire: WireFormat) -> Result<Response<Gatewa
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+fn allows(limits: &KeyLimits, model: &ModelEntry) -> bool {
+    limits.allows_model(&model.name, &model.provider.name, &model.upstream_model)
 }
 
 fn entry(wire: WireFormat, model: &ModelEntry) -> Value {

@@ -41,6 +41,8 @@ pub struct Plan {
     pub is_known_model: bool,
     /// What it costs.
     pub price: Price,
+    /// The model as its provider names it; empty where the call names none.
+    pub upstream_model: String,
 }
 
 impl Plan {
@@ -208,7 +210,7 @@ fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     let route = Route {
         key: provider.key.clone(),
         model_name: model.map_or_else(|| "".into(), |model| format!("{}/{model}", provider.name).into()),
-        upstream_model: String::new(),
+        upstream_model: model.unwrap_or_default().to_owned(),
         is_known: false,
         price: model.map_or_else(Price::default, |model| core.catalog().price(&provider.id, model)),
         provider,
@@ -244,8 +246,10 @@ fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
         model_name: route.model_name,
         is_known_model: route.is_known,
         price: route.price,
+        upstream_model: String::new(),
     };
     let parts = parts(plan.target()?);
+    plan.upstream_model = route.upstream_model;
     plan.auth = parts.auth;
     plan.wire = parts.wire;
     plan.path = parts.path;

@@ -384,3 +384,36 @@ inEach("several agent keys are disabled and deleted at once, after they are name
   await page.goto(`/keys/agent?search=Many-${tag}`);
   await page.getByText(/No keys match/).waitFor();
 });
+
+inEach("an agent key is limited when it is made, and otherwise later", async (page, tag) => {
+  const name = `Limited-${tag}`;
+  await page.goto("/keys/agent/new");
+  await field(page, "API Key Name").fill(name);
+  await page.getByText("Limits", { exact: true }).click();
+  await field(page, "Allowed models").fill("chat-*\nother");
+  await field(page, "Allowed addresses").fill("nowhere");
+  await field(page, "Requests a minute").fill("many");
+  await button(page, "Save").click();
+  await page.getByText("neither an address nor a network").waitFor();
+  await page.getByText("must be a whole number").waitFor();
+  assert.equal(await field(page, "Allowed models").inputValue(), "chat-*\nother");
+  await check(page);
+  await field(page, "Allowed addresses").fill("127.0.0.0/8");
+  await field(page, "Requests a minute").fill("2");
+  await button(page, "Save").click();
+  const secret = await page.locator("#secret").inputValue();
+  const chat = async (model) => (await send(server, "POST", "/v1/chat/completions", { headers: { authorization: `Bearer ${secret}` }, json: { model, messages: [] } })).status;
+  assert.deepEqual([await chat("no-such"), await chat("chat-model"), await chat("chat-model"), await chat("chat-model")], [404, 200, 200, 429]);
+  await page.locator("#secret").click();
+  await link(page, "Close").click();
+  await page.goto(`/keys/agent?search=${name}`);
+  await link(page, name).click();
+  await page.getByText("What is saved holds from the next call on.").waitFor();
+  assert.equal(await field(page, "Allowed addresses").inputValue(), "127.0.0.0/8");
+  await check(page);
+  await field(page, "Allowed models").fill("other");
+  await field(page, "Requests a minute").fill("");
+  await button(page, "Save").click();
+  await said(page, "Changes saved.");
+  assert.equal(await chat("chat-model"), 403);
+});

@@ -8,6 +8,9 @@ use crate::{
 /// How long a replica that is not heard of is remembered, in milliseconds.
 const KEPT_MS: i64 = 7 * 86_400_000;
 
+/// How long a replica that is not heard of still counts as one that serves, in milliseconds.
+const HEARD_MS: i64 = 30_000;
+
 /// What a renewal was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct Renewal {
@@ -15,6 +18,8 @@ pub struct Renewal {
     pub seq: i64,
     /// The epoch.
     pub epoch: i64,
+    /// How many replicas were heard of lately, this one included.
+    pub replicas: i64,
 }
 
 /// Makes a replica known, and forgets those that were not heard of for a week.
@@ -45,10 +50,12 @@ pub async fn renew(db: &mut impl Handle, id: &str, applied_seq: i64, now: i64) -
         db,
         Renewal,
         "UPDATE replicas SET renewed_at = $1, applied_seq = $2 WHERE id = $3 \
-         RETURNING (SELECT seq FROM chain_head WHERE id = 1) AS seq, (SELECT epoch FROM installation) AS epoch",
+         RETURNING (SELECT seq FROM chain_head WHERE id = 1) AS seq, (SELECT epoch FROM installation) AS epoch, \
+         (SELECT count(*) FROM replicas WHERE renewed_at > $4 OR id = $3) AS replicas",
         now,
         applied_seq,
-        id
+        id,
+        now - HEARD_MS
     )
 }
 

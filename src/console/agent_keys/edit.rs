@@ -10,6 +10,7 @@ use store::callers::Caller;
 
 use super::{
     AgentKeyRow, AgentStatus, LIST,
+    limits::{LimitFields, Typed},
     rotate::{Secrets, changed_meanwhile},
 };
 use crate::{
@@ -31,12 +32,13 @@ use crate::{
         agent_keys,
         agent_secrets::{self, SecretStatus},
         callers,
+        key_limits::KeyLimits,
         usage::{self, Period},
     },
     error::Code,
 };
 
-/// `GET /keys/agent/{id}`, and `GET /keys/agent/{id}/edit`; `POST` to the latter: `name`, `version`.
+/// `GET /keys/agent/{id}`, and `GET /keys/agent/{id}/edit`; `POST` to the latter: `name`, those of [`Typed`], `version`.
 /// `POST /keys/agent/{id}/disable` and `/enable`: `version`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "agent_key_edit.html")]
@@ -47,6 +49,8 @@ pub struct AgentKeyEditPage {
     pub key: AgentKeyRow,
     /// API Key Name, as typed.
     pub name: Field,
+    /// Its limits, as typed.
+    pub limits: LimitFields,
     /// The version read.
     pub version: String,
     /// Its secrets.
@@ -98,6 +102,8 @@ impl CallerRow {
 pub struct Fields {
     name: String,
     version: String,
+    #[serde(flatten)]
+    limits: Typed,
 }
 
 /// `GET /keys/agent/{id}` and `GET /keys/agent/{id}/edit`
@@ -114,7 +120,11 @@ pub async fn form(
 pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
     let fields = form.fields;
     let version = forms::version(&fields.version)?;
-    match agent_keys::rename(&state.core, session.actor(), &id, Some(version), Some(&fields.name)).await {
+    let limits = match fields.limits.parse() {
+        Ok(limits) => limits,
+        Err(error) => return show(&state, &session, &id, Some(fields), Refused::of(&error), "").await,
+    };
+    match agent_keys::edit(&state.core, session.actor(), &id, Some(version), Some(&fields.name), |_| Ok(limits)).await {
         Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeySaved.code())).into_response()),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
         Err(error) => show(&state, &session, &id, Some(fields), Refused::by(&session, error)?, "").await,
@@ -163,7 +173,11 @@ pub async fn show(
         return damaged::show(session, Damaged::AgentKey, &shown.id, &shown.name, &shown.mask);
     }
     let key = standing.row;
-    let fields = typed.unwrap_or_else(|| Fields { name: key.name.clone(), version: key.version.to_string() });
+    let fields = typed.unwrap_or_else(|| Fields {
+        name: key.name.clone(),
+        version: key.version.to_string(),
+        limits: Typed::of(&KeyLimits::of_column(&key.limits)),
+    });
     let secrets = agent_secrets::list(&state.core, id).await?;
     let counted = usage::of_agent_key(&state.core, id, Period::Week).await?;
     let callers = callers::of_key(&state.core, id).await?;
@@ -174,6 +188,7 @@ pub async fn show(
         callers: callers.into_iter().map(|caller| CallerRow::new(caller, now)).collect(),
         key: shown,
         name: Field::new(fields.name, refused.take("name")),
+        limits: LimitFields::new(fields.limits, &mut refused),
         version: fields.version,
         rights: session.rights(Things::AgentKeys),
         error: refused.rest(),
@@ -191,8 +206,11 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
         saved_at: key.created_at,
         edit_href: format!("{LIST}/{id}/edit"),
         nav: Nav::Keys,
-        fields: vec![ConflictField::new("API Key Name", &key.name, &fields.name)],
-        typed: vec![("name", &fields.name)],
+        fields: vec![
+            ConflictField::new("API Key Name", &key.name, &fields.name),
+            ConflictField::new("Limits", &KeyLimits::of_column(&key.limits).words(), &fields.limits.words()),
+        ],
+        typed: [("name", fields.name.as_str())].into_iter().chain(fields.limits.fields()).collect(),
     };
     conflict::show(state, session, conflict).await
 }

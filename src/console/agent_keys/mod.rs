@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod edit;
+pub mod limits;
 pub mod new;
 pub mod rotate;
 

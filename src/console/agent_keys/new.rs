@@ -4,7 +4,10 @@ use askama::Template;
 use axum::{extract::State as AxumState, http::StatusCode, response::Response};
 use serde::Deserialize;
 
-use super::max_days;
+use super::{
+    limits::{LimitFields, Typed},
+    max_days,
+};
 use crate::{
     console::{
         Answer, State,
@@ -28,7 +31,7 @@ use crate::{
     error::Code,
 };
 
-/// `GET /keys/agent/new`. `POST /keys/agent/new`: `name`, `expires_in_days` ('' = the longest), `nonce`; answers
+/// `GET /keys/agent/new`. `POST /keys/agent/new`: `name`, `expires_in_days` ('' = the longest), those of [`Typed`], `nonce`; answers
 /// [`ShowOncePage`], and for a nonce it knows [`AlreadyShownPage`].
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "agent_key_new.html")]
@@ -41,6 +44,8 @@ pub struct AgentKeyNewPage {
     pub name: Field,
     /// Days until it expires.
     pub expires_in_days: Field,
+    /// Its limits.
+    pub limits: LimitFields,
     /// The most days allowed.
     pub max_days: u32,
     /// When a key made now ends with `expires_in_days` as shown (the longest, when empty).
@@ -121,6 +126,8 @@ pub struct Fields {
     name: String,
     expires_in_days: String,
     nonce: String,
+    #[serde(flatten)]
+    limits: Typed,
 }
 
 /// `GET /keys/agent/new`
@@ -150,7 +157,11 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
             return show_form(&state, &session, fields, Refused::field("expires_in_days", &why)).await;
         }
     };
-    match agent_keys::create(&state.core, session.actor(), &fields.name, days, Some(&once)).await {
+    let limits = match fields.limits.parse() {
+        Ok(limits) => limits,
+        Err(error) => return show_form(&state, &session, fields, Refused::of(&error)).await,
+    };
+    match agent_keys::create(&state.core, session.actor(), &fields.name, days, limits, Some(&once)).await {
         Ok(Outcome::Done(created)) => show_once(&state, &session, created, None).await,
         Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
         Err(error) => {
@@ -171,6 +182,7 @@ async fn show_form(state: &State, session: &Session, fields: Fields, mut refused
         fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
         expires_in_days: Field::new(fields.expires_in_days, refused.take("expires_in_days")),
+        limits: LimitFields::new(fields.limits, &mut refused),
         max_days: max_days(state),
         expires: Moment::new(now + days.unwrap_or(longest) * DAY_MS, now),
         nonce: fields.nonce,

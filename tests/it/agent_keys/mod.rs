@@ -4,5 +4,6 @@ mod create;
 mod delete;
 mod disable;
 mod edit;
+mod limits;
 mod list;
 mod rotate;
