@@ -38,7 +38,7 @@ use crate::{
     forwarded::TrustedProxies,
     gateway::{self, Gateway, GatewayBody, Line, Streams, Taken, attend},
     metrics::Metrics,
-    peers::Peers,
+    peers::{Peers, Place},
     request::{AtAdminAddress, OverHttps, Peer, RequestId, check_unambiguous},
     timely::Timely,
     tls::Tls,
@@ -174,11 +174,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
         let is_proxy = core.proxies.trusts(peer.ip());
         let place = if is_proxy { None } else { peers.enter(peer.ip()) };
         if open.len() < core.max_connections && (is_proxy || place.is_some()) {
-            let served = serve(Arc::clone(&core), stream, peer);
-            open.spawn(async move {
-                served.await;
-                drop(place);
-            });
+            open.spawn(serve(Arc::clone(&core), stream, peer, place));
             return;
         }
         core.metrics.refused_connection();
@@ -223,7 +219,8 @@ fn accept_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)>
     Ok((TcpStream::from_std(stream.into())?, peer))
 }
 
-async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr) {
+/// Serves a connection, which gives its place back in the end.
+async fn serve(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, _place: Option<Place>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -296,7 +293,8 @@ where
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
         let connection = builder.serve_connection(io, service).with_upgrades();
         let carried = attend(&line, patience, carry(connection, |connection| connection.graceful_shutdown(), stop));
-        first_head(&asked, carried).await.flatten()
+        // Pinned here: a future that is handed on by value takes its memory twice.
+        first_head(&asked, pin!(carried)).await.flatten()
     };
     if let Some(Err(error)) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
@@ -304,8 +302,7 @@ where
 }
 
 /// Carries a connection to its end, or to where its first head has taken too long; then it is dropped, and `None`.
-async fn first_head<C: Future>(asked: &AtomicBool, connection: C) -> Option<C::Output> {
-    let mut connection = pin!(connection);
+async fn first_head<C: Future>(asked: &AtomicBool, mut connection: Pin<&mut C>) -> Option<C::Output> {
     match tokio::time::timeout(FIRST_BYTES_PATIENCE, connection.as_mut()).await {
         Ok(output) => Some(output),
         Err(_) if asked.load(Ordering::Relaxed) => Some(connection.await),
