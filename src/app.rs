@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +20,7 @@ use vault::Entropy;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Config,
+    config::{Config, StorageConfig},
     control,
     domain::{
         Core, CoreParts,
@@ -75,6 +75,7 @@ impl App {
     /// [`StartError`].
     pub async fn start(mut config: Config) -> Result<App, StartError> {
         let lock = lock_data_dir(&config)?;
+        check_not_moved(&config.storage)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tls = open_tls(&config)?;
         let (sockets, bound) = bind(config.web.listen, cores, "KEYWARD_LISTEN")?;
@@ -370,6 +371,24 @@ pub async fn is_served(config: &Config, core: &Core) -> Result<bool, StartError>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StartError(format!("cannot look for a running keyward serve: {error}"))),
     }
+}
+
+/// Stands in the data directory once its SQLite database was moved to PostgreSQL.
+pub fn moved_file(storage: &StorageConfig) -> PathBuf {
+    storage.data_dir.join("moved-to-postgresql")
+}
+
+/// Refuses to serve a database that was moved: what was revoked since, elsewhere, would be good here again.
+fn check_not_moved(storage: &StorageConfig) -> Result<(), StartError> {
+    let moved = moved_file(storage);
+    if !storage.database_url.starts_with("sqlite:") || !moved.exists() {
+        return Ok(());
+    }
+    Err(StartError(format!(
+        "this installation was moved to PostgreSQL: set KEYWARD_DATABASE_URL to it (and KEYWARD_MASTER_KEY_FILE); to serve \
+         the old database all the same, without what was changed and revoked since, remove {}",
+        moved.display()
+    )))
 }
 
 /// Binds an address, and says which it is where port 0 asked for any.

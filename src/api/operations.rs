@@ -14,7 +14,7 @@ pub async fn live() -> &'static str {
     "alive\n"
 }
 
-/// It can decide about keys, and will for a while: nobody told it to stop, the catalog is read, its lease runs where it needs one, and the database answers.
+/// It can decide about keys, and will for a while: nobody told it to stop, the catalog is read, and its lease runs where it needs one, else the database answers.
 pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static str) {
     if state.core.is_leaving() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: it was told to stop\n");
@@ -24,6 +24,10 @@ pub async fn ready(AxumState(state): AxumState<State>) -> (StatusCode, &'static 
     }
     if state.core.lease.check().is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: cut off from the database for too long\n");
+    }
+    if state.core.lease.is_needed() {
+        // Renewed a moment ago by the database, and good for all that is in memory: as the gateway has it.
+        return (StatusCode::OK, "ready\n");
     }
     let database = async { store::chain::head(&mut state.core.store.read().await?).await };
     match database.await {

@@ -1,6 +1,6 @@
 //! `keyward check`
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::{Failure, failed};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         installation,
         mark::{self, Verdict},
         master_key::{self, Progress},
-        overview,
+        overview, scrubber,
     },
 };
 
@@ -44,9 +44,18 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         );
     }
     tell_keys(&core).await?;
+    scrubber::round(&core, Duration::ZERO).await.map_err(failed)?;
+    let (rows, failed_rows) = core.findings.last().unwrap_or_default();
+    println!("rows: {rows} looked through, {failed_rows} changed outside Keyward");
     println!("rollback mark: {mark} ({})", config.storage.state_dir.display());
     core.store.db().close().await;
     warn_of_open_directory(&config.storage);
+    if failed_rows > 0 {
+        return Err(Failure(format!(
+            "{failed_rows} rows were changed outside Keyward and are refused; the lines above name them: delete those things, or \
+             restore the database from a backup"
+        )));
+    }
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
 }
 

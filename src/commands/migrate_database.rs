@@ -41,11 +41,18 @@ pub async fn run(config: Config, to: Option<String>, to_file: Option<&Path>) -> 
     let done = installation::copy(core.store.db(), &target, told).await.map_err(failed);
     core.store.db().close().await;
     done?;
+    let moved = app::moved_file(&config.storage);
+    std::fs::write(&moved, "moved to PostgreSQL by keyward migrate-database\n").map_err(|error| {
+        Failure(format!(
+            "everything is there, but the old database could not be marked as moved: {}: {error}",
+            moved.display()
+        ))
+    })?;
     println!("Everything is there, and the same. Next:");
     println!("  1. set KEYWARD_DATABASE_URL to the new database, and KEYWARD_MASTER_KEY_FILE to {}", {
         config.storage.master_key.path.display()
     });
     println!("  2. start keyward serve with the same data directory, which holds the rollback mark");
-    println!("  3. keep the old database as a backup, and serve it no more");
+    println!("  3. keep the old database as a backup; it is served no more unless you remove {}", moved.display());
     Ok(())
 }

@@ -60,8 +60,8 @@ pub fn without_members() -> Error {
     )
 }
 
-/// A fresh token that lets its holder make the first member within an hour, instead of any that was given out before;
-/// `None` where the first run is over.
+/// A fresh token that lets its holder make the first member within an hour; `None` where the first run is over. It takes the
+/// place of any that was given out before, but where several servers start on one database: each of them has told one.
 ///
 /// # Errors
 /// A storage failure.
@@ -83,7 +83,8 @@ pub async fn offer(core: &Core) -> Result<Option<Zeroizing<String>>> {
         mac: String::new(),
     };
     let mut tx = core.store.write().await?;
-    store::sessions::replace_setup_token(&mut tx, &row).await?;
+    let ended = if core.store.db().is_shared() { now } else { i64::MAX };
+    store::sessions::add_setup_token(&mut tx, &row, ended).await?;
     tx.commit().await?;
     Ok(Some(token.expose_once()))
 }

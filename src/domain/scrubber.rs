@@ -47,7 +47,7 @@ impl Findings {
 /// Goes round until it is told to stop.
 pub async fn run(core: Arc<Core>, stop: CancellationToken) {
     loop {
-        let Some(done) = stop.run_until_cancelled(round(&core)).await else { return };
+        let Some(done) = stop.run_until_cancelled(round(&core, BREATH)).await else { return };
         if let Err(error) = key_rotation::retire_peppers(&core).await {
             error.log("");
         }
@@ -64,7 +64,11 @@ pub async fn run(core: Arc<Core>, stop: CancellationToken) {
     }
 }
 
-async fn round(core: &Core) -> Result<()> {
+/// Looks through all rows once; what fails is logged, and counted in [`Core::findings`].
+///
+/// # Errors
+/// A storage failure.
+pub async fn round(core: &Core, breath: Duration) -> Result<()> {
     let (mut rows, mut failed) = (0, 0);
     for &table in scrub::TABLES {
         let mut after = Some(String::new());
@@ -72,7 +76,7 @@ async fn round(core: &Core) -> Result<()> {
             let part = scrub::part(&mut core.store.read().await?, table, &from, BATCH).await?;
             (rows, failed) = (rows + part.rows, failed + part.failed);
             after = part.last;
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(breath).await;
         }
         for found in scrub::contradictions(&mut core.store.read().await?, table).await? {
             failed += 1;

@@ -83,6 +83,10 @@ impl Target {
         if !url.username().is_empty() || url.password().is_some() || authority_of(text).contains('@') {
             return refuse("it holds a user name or password; the key belongs into a general key");
         }
+        // In the path it is none, but for readers that look for the last one.
+        if text.contains('@') {
+            return refuse("it holds an @");
+        }
         if url.query().is_some() || url.fragment().is_some() || text.contains(['?', '#']) {
             return refuse("it holds a query or a fragment");
         }
@@ -230,6 +234,7 @@ mod tests {
             "ftp://api.openai.com",
             "https://user@api.openai.com/v1",
             "https://@api.openai.com/",
+            "https://api.openai.com/@",
             "https://api.openai.com./v1",
             "https://api.openai.com/v1?key=1",
             "https://api.openai.com/v1#x",

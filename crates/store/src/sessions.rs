@@ -152,12 +152,12 @@ pub async fn note_use(tx: &mut Write, id: &str, at: i64) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Replaces whatever setup token there was by this one.
+/// Writes a setup token, in place of those that ended before `ended`.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn replace_setup_token(tx: &mut Write, token: &SetupToken) -> Result<(), StoreError> {
-    execute!(tx, "DELETE FROM setup_tokens")?;
+pub async fn add_setup_token(tx: &mut Write, token: &SetupToken, ended: i64) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM setup_tokens WHERE expires_at <= $1", ended)?;
     let mac = stamp(tx.keyring(), token);
     execute!(
         tx,

@@ -57,6 +57,11 @@ pub struct Fields {
     keys: BTreeMap<String, String>,
 }
 
+/// `GET /keys/agent/bulk`: there is nothing to ask without a choice.
+pub async fn back() -> Redirect {
+    Redirect::to(LIST)
+}
+
 /// `POST /keys/agent/bulk`
 pub async fn act(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
     let Fields { what, confirmed, keys } = form.fields;

@@ -103,6 +103,11 @@ pub struct Fields {
     nonce: String,
 }
 
+/// `GET /keys/agent/{id}/rotate`: somebody reloads, or comes back to, the page that showed the secret.
+pub async fn back(Id(id): Id) -> Redirect {
+    Redirect::to(&format!("{LIST}/{id}"))
+}
+
 /// `POST /keys/agent/{id}/rotate`: `version`, `overlap_seconds`, `nonce`; answers as the form that creates a key does.
 pub async fn rotate(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
     let once = form.once(&state, &session, &form.fields.nonce)?;

@@ -140,6 +140,11 @@ pub async fn preview(AxumState(state): AxumState<State>, session: Session, form:
     }
 }
 
+/// `GET /keys/general/import/save`: what was pasted is gone by then.
+pub async fn back() -> Redirect {
+    Redirect::to("/keys/general/import")
+}
+
 /// `POST /keys/general/import/save`
 pub async fn save(AxumState(state): AxumState<State>, session: Session, form: Form<Picked>) -> Answer {
     let Picked { entries, ends_at, choices } = form.fields;

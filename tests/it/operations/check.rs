@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use crate::harness::Home;
+use crate::harness::{Database, Home};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -71,4 +71,18 @@ async fn what_keyward_makes_in_a_directory_open_to_others_they_cannot_read() {
         seen += 1;
     }
     assert!(seen >= 3, "database, lock and master key");
+}
+
+#[tokio::test]
+async fn rows_that_were_changed_outside_keyward_are_counted_and_named() {
+    let home = Home::new().await;
+    let good = home.run(&["check"], "").await;
+    assert!(good.status.success(), "{good:?}");
+    let told = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(told.contains(" looked through, 0 changed outside Keyward"), "{told}");
+    Database::open(&home).await.execute("UPDATE members SET role = 'auditor'").await;
+    let bad = home.run(&["check"], "").await;
+    assert_eq!(bad.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(told.contains("1 rows were changed outside Keyward") && told.contains("row refused"), "{told}");
 }

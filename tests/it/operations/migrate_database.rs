@@ -37,6 +37,11 @@ async fn moves_everything_and_what_is_moved_goes_on() {
     let (code, said) = moved(&home, &target).await;
     assert!(code == Some(1) && said.contains("this installation already"), "{said}");
 
+    // The old one is served no more, unless somebody insists.
+    let (refused, home) = home.serve().refused().await;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("was moved to PostgreSQL") && why.contains("moved-to-postgresql"), "{why}");
+
     let home = home.with_database_url(target.url());
     assert_eq!(home.run(&["audit", "verify"], "").await.status.code(), Some(0));
     let keyward = home.serve().start().await;

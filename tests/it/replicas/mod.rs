@@ -1,6 +1,7 @@
 //! Several servers on one PostgreSQL, and what becomes of them without it. These run on it in any case.
 
 mod changes;
+mod first_run;
 mod keyring;
 mod leases;
 mod look_ups;
