@@ -13,7 +13,7 @@ pub use self::session::{
 };
 use crate::{
     config::WebConfig,
-    domain::{Core, actor::Actor, agent_keys, key_cache::CachedKey, management_tokens, sessions::Caller},
+    domain::{Core, actor::Actor, agent_key_check, key_cache::CachedKey, management_tokens, sessions::Caller},
     error::{Code, Error, Result},
 };
 
@@ -94,7 +94,7 @@ fn without_scheme(value: &[u8]) -> &[u8] {
 /// The agent key of a call from an address. A malformed one is refused without asking anything.
 ///
 /// # Errors
-/// See [`credential`] and [`agent_keys::authenticate`].
+/// See [`credential`] and [`agent_key_check::authenticate`].
 pub async fn agent(core: &Arc<Core>, headers: &HeaderMap, caller: IpAddr) -> Result<Arc<CachedKey>> {
     authenticate(core, credential(headers)?, Some(caller)).await
 }
@@ -125,7 +125,7 @@ async fn authenticate(core: &Arc<Core>, credential: &[u8], caller: Option<IpAddr
         tracing::debug!(reason = "malformed", %reason, "agent key refused");
         Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
     })?;
-    agent_keys::authenticate(core, &token, caller).await
+    agent_key_check::authenticate(core, &token, caller).await
 }
 
 /// Who calls the management API: with a bearer token, or else from the console, whose session it takes under the

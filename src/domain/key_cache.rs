@@ -18,10 +18,7 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{
-    key_limits::{KeyLimits, Rate},
-    use_mark::UseMark,
-};
+use super::{key_limits::KeyLimits, rates::Rate, use_mark::UseMark};
 
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
@@ -58,8 +55,8 @@ pub struct CachedKey {
     pub revocation: Arc<Revocation>,
     /// What it may call, and from where.
     pub limits: KeyLimits,
-    /// How often it is called, where that is limited, and that it is in use.
-    pub rate: Option<(Arc<Rate>, Arc<()>)>,
+    /// How often it is called, where that is limited.
+    pub rate: Option<Arc<Rate>>,
 }
 
 /// Cancelled when a key is revoked, or one secret of it. One for all streams of a secret, however often the key was

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod actor;
+pub mod agent_key_check;
 pub mod agent_key_list;
 pub mod agent_keys;
 pub mod agent_secrets;
@@ -59,6 +60,7 @@ pub mod prices;
 pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
+pub mod rates;
 pub mod refusals;
 pub mod replica;
 pub mod restore;
@@ -89,8 +91,8 @@ use vault::Entropy;
 
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, key_limits::Rates, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane,
-    meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
+    provider_limits::TrafficBook, rates::Rates, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -262,7 +264,7 @@ impl Core {
     /// As [`Core::reload`].
     pub async fn reload_everything(self: &Arc<Self>) -> Result<()> {
         self.keys.clear();
-        if let Err(error) = agent_keys::end_streams_of_revoked(self).await {
+        if let Err(error) = agent_key_check::end_streams_of_revoked(self).await {
             error.log("");
             return Err(error);
         }

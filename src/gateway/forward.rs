@@ -20,8 +20,8 @@ use crate::{
     domain::{
         catalog::OpenKey,
         key_cache::CachedKey,
-        key_limits::{Admission, Left},
         meter::Used,
+        rates::{Admission, Left},
     },
     egress::{Call, Credential, EgressError, Reply, RequestHead, Socket},
     error::{Code, Error, Result},

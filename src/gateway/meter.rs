@@ -17,9 +17,9 @@ use super::{
 use crate::domain::{
     catalog::{OpenKey, ProviderEntry},
     key_cache::CachedKey,
-    key_limits::Admission,
     meter::Tally,
     prices::Price,
+    rates::Admission,
 };
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.

@@ -39,7 +39,7 @@ use crate::{
         Core,
         clock::{DAY_MS, rfc3339},
         key_cache::CachedKey,
-        key_limits::Left,
+        rates::Left,
     },
     egress::{Egress, Pool},
     error::{Code, Error, Result},
@@ -123,7 +123,7 @@ async fn prepare<'a>(
     let plan = route::resolve(&gateway.core, claim, &head, &held)?;
     key.limits.check_model(&plan.model_name, &plan.provider.name, &plan.upstream_model)?;
     let admitted = match &key.rate {
-        Some((rate, _)) => {
+        Some(rate) => {
             let servers = gateway.core.lease.servers.load(Ordering::Relaxed);
             Some(rate.admit(&key.limits, servers, gateway.core.clock.now_ms())?)
         }
