@@ -124,6 +124,11 @@ impl Error {
         self
     }
 
+    /// What is wrong, without the name of the field it is wrong with.
+    pub fn reason(&self) -> String {
+        self.fields.first().map_or_else(|| self.detail.clone(), |field| field.detail.clone())
+    }
+
     /// Attaches more for programs, under a name of its own.
     pub fn with_extension(mut self, name: &'static str, value: serde_json::Value) -> Error {
         self.extension = Some((name, value));

@@ -2,6 +2,8 @@
 
 use store::usage::Counts;
 
+use crate::domain::usage;
+
 /// A count with its thousands apart: '1,344,593'.
 pub fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -58,7 +60,6 @@ impl Figures {
         ];
         let named = parts.iter().filter(|(number, _)| *number > 0);
         let classes: Vec<_> = named.map(|(number, name)| format!("{} {name}", count(*number))).collect();
-        let is_known = counts.cost_nanos > 0 || counts.unpriced == 0;
         let over = if counts.unpriced > 0 { "over " } else { "" };
         Figures {
             calls: count(counts.requests),
@@ -66,7 +67,7 @@ impl Figures {
             classes: classes.join(", "),
             input: count(counts.input_tokens),
             output: count(counts.output_tokens),
-            cost: is_known.then(|| format!("{over}{}", money(counts.cost_nanos))),
+            cost: usage::cost_micros(counts).map(|_| format!("{over}{}", money(counts.cost_nanos))),
             wait: match counts.requests {
                 0 => String::new(),
                 calls => format!("{} ms", count(counts.wait_ms / calls)),

@@ -105,6 +105,7 @@ flashes! {
     GeneralKeySaved = "general-key-saved",
     GeneralKeyDeleted = "general-key-deleted",
     GeneralKeysImported = "general-keys-imported",
+    NothingImported = "nothing-imported",
     AgentKeySaved = "agent-key-saved",
     AgentKeyDisabled = "agent-key-disabled",
     AgentKeyEnabled = "agent-key-enabled",

@@ -1,9 +1,6 @@
 //! Decides about the agent keys that calls bring: from memory, or from the database where one was not used lately.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use store::{
     Store,
@@ -12,7 +9,8 @@ use store::{
 use vault::{Token, TokenKind};
 
 use super::{
-    Core, agent_secrets, clock::rfc3339, key_cache::CachedKey, key_limits::KeyLimits, meter::Used, use_mark::UseMark,
+    Core, agent_secrets, clock::rfc3339, key_cache::CachedKey, key_limits::KeyLimits, lease, meter::Used,
+    use_mark::UseMark,
 };
 use crate::error::{Code, Error, Result};
 
@@ -104,12 +102,12 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 return Ok(None);
             };
             let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
-            let limits = KeyLimits::of_column(&key.limits);
+            let limits = KeyLimits::of_column(&key.limits)?;
             let is_rated = limits.requests_per_minute.is_some() || limits.calls_in_flight.is_some();
-            let rate = is_rated.then(|| owner.rates.of(&id, owner.clock.now_ms()));
+            let rate = is_rated.then(|| owner.rates.of(&id, lease::now_ms()));
             let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
                 held,
-                last_caller: AtomicU64::new(0),
+                last_callers: Default::default(),
                 used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
                 id: Arc::clone(&id),
                 name: key.name,

@@ -52,8 +52,8 @@ pub async fn list(core: &Core, actor: &Actor, query: &ListQuery, status: Option<
     Ok(page_of(core, actor, query, &SORTS, status).await?.untouched())
 }
 
-/// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon` or
-/// `unused`; anything else finds all.
+/// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon`,
+/// `ending` (soon, and in use) or `unused`; anything else finds all.
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
@@ -63,7 +63,7 @@ pub async fn list_standing(
     query: &ListQuery,
     status: &str,
 ) -> Result<Page<Standing<AgentKey>>> {
-    let known = ["active", "expired", "disabled", "soon", "unused"];
+    let known = ["active", "expired", "disabled", "soon", "ending", "unused"];
     let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
     page_of(core, actor, query, &SORTS_FOR_PEOPLE, status).await
 }

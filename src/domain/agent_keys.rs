@@ -158,7 +158,7 @@ pub async fn edit(
 ) -> Result<AgentKey> {
     let name = name.map(Name::parse).transpose()?;
     change(core, actor, id, version, "agent_key.edit", |key, _now| {
-        key.limits = limits(KeyLimits::of_column(&key.limits))?.check()?.to_column();
+        key.limits = limits(KeyLimits::of_column(&key.limits)?)?.check()?.to_column();
         if let Some(name) = name {
             (key.name, key.name_key) = (name.text, name.key);
         }
@@ -229,13 +229,18 @@ async fn change(
     check_version(before.version, version)?;
     let mut key = before.clone();
     apply(&mut key, now)?;
-    let words = |column: &str| Some(KeyLimits::of_column(column).words()).filter(|words| !words.is_empty());
-    let changes = Changes::default()
-        .field("name", before.name.as_str(), key.name.as_str())
-        .field("disabled", before.disabled_at > 0, key.disabled_at > 0)
-        .field("limits", words(&before.limits), words(&key.limits));
-    if changes.is_empty() {
+    if key == before {
         return Ok(before);
+    }
+    let mut changes = Changes::default().field("name", before.name.as_str(), key.name.as_str()).field(
+        "disabled",
+        before.disabled_at > 0,
+        key.disabled_at > 0,
+    );
+    if key.limits != before.limits {
+        let words =
+            |column| KeyLimits::of_column(column).map(|limits| Some(limits.words()).filter(|words| !words.is_empty()));
+        changes = changes.field("limits", words(&before.limits)?, words(&key.limits)?);
     }
     key.version += 1;
     store::agent_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;

@@ -63,9 +63,7 @@ pub async fn of(core: &Core, actor: &Actor) -> Result<Attention> {
     let mut attention =
         Attention { damaged_rows: core.findings.last().map_or(0, |(_, failed)| failed), ..Attention::default() };
     let query = ListQuery { sort: Some(String::from("expires_at")), ..ListQuery::default() };
-    let soon = agent_key_list::list_standing(core, actor, &query, "soon").await?.untouched().items;
-    let in_use = soon.into_iter().filter(|key| key.last_used_at > 0);
-    let mut ending: Vec<_> = in_use.take(TOLD + 1).collect();
+    let mut ending = agent_key_list::list_standing(core, actor, &query, "ending").await?.untouched().items;
     attention.more_ending = ending.len() > TOLD;
     ending.truncate(TOLD);
     attention.ending = ending

@@ -12,8 +12,10 @@ use store::callers::Caller;
 use super::{Core, key_cache::CachedKey};
 use crate::error::Result;
 
-/// How long further calls of a key from the address it was called from last are not noted again, in milliseconds.
+/// How long further calls of a key from an address it was called from lately are not noted again, in milliseconds.
 const GRAIN_MS: i64 = 10_000;
+/// How many of the addresses that a key is called from are known without asking what waits.
+pub const CALLERS_AT_HAND: usize = 4;
 /// The most keys and addresses that wait to be written down; more are not noted.
 const MAX_WAITING: usize = 20_000;
 
@@ -34,14 +36,14 @@ struct Seen {
 
 impl Callers {
     /// Notes a call, and whether it was refused because the key had ended or was switched off. Most calls come from where
-    /// the last one came from, a moment later: those cost one look at the key.
+    /// one of the last came from, a moment later: those cost one look at the key.
     pub fn note(&self, key: &CachedKey, address: IpAddr, is_refused: bool, now: i64) {
         let address = address.to_canonical();
         let place = self.hasher.hash_one((address, now.div_euclid(GRAIN_MS), is_refused));
-        if key.last_caller.load(Ordering::Relaxed) == place {
+        let noted = &key.last_callers[(place % CALLERS_AT_HAND as u64) as usize];
+        if noted.swap(place, Ordering::Relaxed) == place {
             return;
         }
-        key.last_caller.store(place, Ordering::Relaxed);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = waiting.len() >= MAX_WAITING;
         let place = (Arc::clone(&key.id), address);
@@ -58,32 +60,52 @@ impl Callers {
     /// Writes down what was noted.
     ///
     /// # Errors
-    /// A storage failure; what was to be written is forgotten then: it says where calls came from lately, and the next
-    /// ones say it again.
+    /// A storage failure; what was to be written waits for the next time then.
     pub async fn flush(&self, core: &Core) -> Result<()> {
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting.is_empty() {
             return Ok(());
         }
-        let mut callers: Vec<_> = waiting
-            .into_iter()
-            .map(|((id, address), seen)| Caller {
-                agent_key_id: id.to_string(),
-                address: address.to_string(),
-                first_seen_at: seen.first,
-                last_seen_at: seen.last,
-                last_refused_at: seen.refused,
-            })
-            .collect();
-        // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
-        callers.sort_by(|a, b| (&a.agent_key_id, &a.address).cmp(&(&b.agent_key_id, &b.address)));
-        let mut tx = core.store.write_aside().await?;
-        for caller in &callers {
-            store::callers::note(&mut tx, caller).await?;
+        let written = write(core, &waiting).await;
+        if written.is_err() {
+            self.put_back(waiting);
         }
-        tx.commit().await?;
-        Ok(())
+        written
     }
+
+    /// Has what could not be written wait again, with what came meanwhile.
+    fn put_back(&self, unwritten: HashMap<(Arc<str>, IpAddr), Seen>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, seen) in unwritten {
+            if let Some(newer) = waiting.get_mut(&place) {
+                newer.first = seen.first;
+                newer.refused = newer.refused.max(seen.refused);
+            } else if waiting.len() < MAX_WAITING {
+                waiting.insert(place, seen);
+            }
+        }
+    }
+}
+
+async fn write(core: &Core, waiting: &HashMap<(Arc<str>, IpAddr), Seen>) -> Result<()> {
+    let mut callers: Vec<_> = waiting
+        .iter()
+        .map(|((id, address), seen)| Caller {
+            agent_key_id: id.to_string(),
+            address: address.to_string(),
+            first_seen_at: seen.first,
+            last_seen_at: seen.last,
+            last_refused_at: seen.refused,
+        })
+        .collect();
+    // In one order, so that replicas that flush at the same time wait for each other and never in a circle.
+    callers.sort_by(|a, b| (&a.agent_key_id, &a.address).cmp(&(&b.agent_key_id, &b.address)));
+    let mut tx = core.store.write_aside().await?;
+    for caller in &callers {
+        store::callers::note(&mut tx, caller).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// The addresses an agent key was called from lately, the newest first; at most 20.

@@ -18,7 +18,7 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{key_limits::KeyLimits, rates::Rate, use_mark::UseMark};
+use super::{callers::CALLERS_AT_HAND, key_limits::KeyLimits, rates::Rate, use_mark::UseMark};
 
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
@@ -47,8 +47,8 @@ pub struct CachedKey {
     pub disabled: bool,
     /// Notes its last use.
     pub used: Arc<UseMark>,
-    /// From where it was called last, and about when, as a number that tells no more.
-    pub last_caller: AtomicU64,
+    /// From where it was called lately, and about when, as numbers that tell no more.
+    pub last_callers: [AtomicU64; CALLERS_AT_HAND],
     /// Bytes of request bodies held for the key at the moment, whichever of its secrets they came with.
     pub held: Arc<AtomicUsize>,
     /// Ends the open calls that came with this secret.
@@ -327,7 +327,7 @@ mod tests {
         let (id, secret_id): (Arc<str>, Arc<str>) = (id.into(), secret_id.into());
         cache.fill(digest, (&id, &secret_id), generation, |held, revocation| CachedKey {
             held,
-            last_caller: AtomicU64::new(0),
+            last_callers: Default::default(),
             used: Arc::new(UseMark::of_part(Arc::clone(&id), Arc::clone(&secret_id))),
             id: Arc::clone(&id),
             name: String::new(),

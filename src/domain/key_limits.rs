@@ -16,7 +16,7 @@ const MAX_CALLS: u32 = 1_000_000;
 
 /// The limits of an agent key. An empty list, and `None`, is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct KeyLimits {
     /// Patterns: a model is allowed that one of them matches, by its name or as `provider-name/upstream-model`; `*` stands for
     /// any text.
@@ -30,9 +30,15 @@ pub struct KeyLimits {
 }
 
 impl KeyLimits {
-    /// From the column of the store, which was checked when it was written.
-    pub fn of_column(text: &str) -> KeyLimits {
-        serde_json::from_str(text).unwrap_or_default()
+    /// From the column of the store.
+    ///
+    /// # Errors
+    /// [`Code::StorageUnavailable`] for limits that this version does not know: whoever has them is limited more than it could tell.
+    pub fn of_column(text: &str) -> Result<KeyLimits> {
+        serde_json::from_str(text).map_err(|error| {
+            let detail = "the agent key has limits that this version of Keyward does not know; run the newer one";
+            Error::new(Code::StorageUnavailable, detail).with_cause(error)
+        })
     }
 
     /// For the column of the store.
@@ -212,8 +218,14 @@ mod tests {
             requests_per_minute: Some(60),
             calls_in_flight: None,
         };
-        assert_eq!(KeyLimits::of_column(&limits.to_column()), limits);
-        assert_eq!(KeyLimits::of_column("{}"), KeyLimits::default());
+        let read = |text: &str| KeyLimits::of_column(text).ok();
+        assert_eq!(read(&limits.to_column()), Some(limits.clone()));
+        assert_eq!(read("{}"), Some(KeyLimits::default()));
+        assert!(
+            [r#"{"a_newer_limit":1}"#, "", "[", r#"{"requests_per_minute":"many"}"#]
+                .into_iter()
+                .all(|text| read(text).is_none())
+        );
         assert_eq!(KeyLimits::default().to_column(), "{}");
         assert_eq!(limits.words(), "models gpt-5*; addresses 10.0.0.0/8, 2001:db8::1; 60 requests a minute");
         let address = |text: &str| limits.check_address(text.parse().expect("an address"));

@@ -63,7 +63,7 @@ pub async fn offered(core: &Core, provider_id: &str) -> Result<Vec<Offered>> {
     let leaks = |name: &String| secret.as_ref().is_some_and(|secret| secret.occurs_in(name.as_bytes()));
     let offered = names.into_iter().filter(|name| !leaks(name)).map(|upstream_model| Offered {
         model: known.get(&upstream_model).cloned(),
-        refused: Name::parse(&upstream_model).err().map(|error| reason(&error)),
+        refused: Name::parse(&upstream_model).err().map(|error| error.reason()),
         upstream_model,
     });
     Ok(offered.collect())
@@ -97,7 +97,7 @@ pub async fn import(core: &Core, actor: &Actor, provider_id: &str, names: Vec<St
         let name = match Name::parse(&upstream) {
             Ok(name) => name,
             Err(error) => {
-                imported.skipped.push((upstream, reason(&error)));
+                imported.skipped.push((upstream, error.reason()));
                 continue;
             }
         };
@@ -117,9 +117,4 @@ pub async fn import(core: &Core, actor: &Actor, provider_id: &str, names: Vec<St
     tx.commit().await?;
     core.refresh().await;
     Ok(imported)
-}
-
-/// What is wrong with a name, without saying that it is the name.
-fn reason(error: &Error) -> String {
-    error.fields.first().map_or_else(|| error.to_string(), |field| field.detail.clone())
 }

@@ -9,6 +9,8 @@ use std::{
 };
 
 use super::key_limits::KeyLimits;
+#[cfg(doc)]
+use super::lease;
 use crate::error::{Code, Error, Result};
 
 /// The seconds a window has, and one for the second that has begun.
@@ -57,7 +59,8 @@ pub struct Left {
 }
 
 impl Rate {
-    /// Lets a call through, or says for how long not.
+    /// Lets a call through, or says for how long not: at `now`, by [`lease::now_ms`], which nobody sets back. `share` is the
+    /// number of servers that have a part of the limits each.
     ///
     /// # Errors
     /// [`Code::RateLimitExceeded`], with the seconds to wait.
@@ -75,7 +78,7 @@ impl Rate {
         Ok((admission, left))
     }
 
-    /// Whether a call still counts.
+    /// Whether a call still counts, at `now` as in [`Rate::admit`].
     fn has_counted(&self, now: i64) -> bool {
         let oldest = now.div_euclid(1000) - SLOTS as i64;
         let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +116,7 @@ fn exceeded(why: String, seconds: i64) -> Error {
 pub struct Rates(Mutex<HashMap<Arc<str>, Arc<Rate>>>);
 
 impl Rates {
-    /// The rate of a key.
+    /// The rate of a key; `now` as in [`Rate::admit`].
     pub fn of(&self, id: &Arc<str>, now: i64) -> Arc<Rate> {
         let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rates.len() >= 1024 && rates.len().is_power_of_two() {

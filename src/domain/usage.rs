@@ -178,18 +178,19 @@ pub struct Named {
 pub async fn report(core: &Core, by: By, period: Period, limit: usize) -> Result<(Vec<Named>, usize, Counts)> {
     write_down(core).await;
     let (starts, end) = period.starts(core.clock.now_ms());
-    let mut db = core.store.read().await?;
-    let mut groups = store::usage::grouped(&mut db, by.group(), starts[0], end).await?;
-    groups.sort_by(|a, b| (-a.counts.requests, &a.group_key).cmp(&(-b.counts.requests, &b.group_key)));
-    let further = groups.split_off(groups.len().min(limit));
-    let mut rest = Counts::default();
-    further.iter().for_each(|group| rest.add(group.counts));
+    let mut db = core.store.snapshot().await?;
+    let (groups, total) = store::usage::top(&mut db, by.group(), starts[0], end, limit.try_into().unwrap_or(0)).await?;
+    let (mut rest, mut further) = total.map_or((Counts::default(), 0), |total| (total.counts, total.groups));
+    for group in &groups {
+        rest.take_off(group.counts);
+        further -= 1;
+    }
     let mut named = Vec::with_capacity(groups.len());
     for group in groups {
         let name = name_of(&mut db, by, &group.group_key).await?;
         named.push(Named { key: group.group_key, name, counts: group.counts });
     }
-    Ok((named, further.len(), rest))
+    Ok((named, usize::try_from(further).unwrap_or(0), rest))
 }
 
 async fn name_of(db: &mut impl Handle, by: By, key: &str) -> Result<Option<String>> {

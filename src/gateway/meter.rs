@@ -149,8 +149,8 @@ impl Settlement {
         };
     }
 
-    /// Counts a call that Keyward refused itself, after its key was found good.
-    pub fn refused(gateway: &Gateway, key: &CachedKey) {
+    /// Counts a call that Keyward refused itself, with this status, after its key was found good.
+    pub fn refused(gateway: &Gateway, key: &CachedKey, status: u16) {
         let tally = Tally {
             agent_key_id: &key.id,
             member_id: &key.member_id,
@@ -158,7 +158,13 @@ impl Settlement {
             model_name: "",
             general_key_id: "",
         };
-        let counts = Counts { requests: 1, errors: 1, ..Counts::default() };
+        let counts = Counts {
+            requests: 1,
+            errors: 1,
+            client_errors: i64::from(status < 500),
+            server_errors: i64::from(status >= 500),
+            ..Counts::default()
+        };
         gateway.core.meter.count(gateway.cpu, gateway.core.clock.now_ms(), tally, counts);
     }
 

@@ -39,6 +39,7 @@ use crate::{
         Core,
         clock::{DAY_MS, rfc3339},
         key_cache::CachedKey,
+        lease,
         rates::Left,
     },
     egress::{Egress, Pool},
@@ -93,7 +94,7 @@ pub async fn handle(
                 forward.send().await
             }
             Err(error) => {
-                Settlement::refused(gateway, &key);
+                Settlement::refused(gateway, &key, error.code.status());
                 Err(error)
             }
         }
@@ -125,7 +126,7 @@ async fn prepare<'a>(
     let admitted = match &key.rate {
         Some(rate) => {
             let servers = gateway.core.lease.servers.load(Ordering::Relaxed);
-            Some(rate.admit(&key.limits, servers, gateway.core.clock.now_ms())?)
+            Some(rate.admit(&key.limits, servers, lease::now_ms())?)
         }
         None => None,
     };

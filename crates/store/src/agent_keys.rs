@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// An agent key, without its secret.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "named like the columns of the schema, which tells their units")]
 pub struct AgentKey {
     pub id: String,
@@ -131,8 +131,8 @@ impl AgentKeySort {
 /// The status to list, as of a time in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct StatusFilter<'a> {
-    /// `active`, `expired`, `disabled`; of the active ones only `soon`, those that end before [`StatusFilter::soon`];
-    /// `unused`, those never used; or empty for all.
+    /// `active`, `expired`, `disabled`; of the active ones only `soon`, those that end before [`StatusFilter::soon`],
+    /// and `ending`, those of them that were used; `unused`, those never used; or empty for all.
     pub status: &'static str,
     /// The time that decides between active and expired.
     pub now: i64,
@@ -207,7 +207,8 @@ pub async fn list(
                      secrets, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE ",
                     $names,
                     " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
-                     OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
+                     OR ($3 IN ('soon', 'ending') AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0 \
+                     AND ($3 = 'soon' OR last_used_at > 0)) \
                      OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
                      ELSE 'active' END)"
                 ),
@@ -272,7 +273,8 @@ pub async fn count(
                     "SELECT count(*) AS n FROM (SELECT id FROM ",
                     $from_names,
                     " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
-                     OR ($3 = 'soon' AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0) \
+                     OR ($3 IN ('soon', 'ending') AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0 \
+                     AND ($3 = 'soon' OR last_used_at > 0)) \
                      OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
                      ELSE 'active' END) LIMIT $1) AS counted"
                 ),

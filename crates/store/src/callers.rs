@@ -16,7 +16,7 @@ pub struct Caller {
     pub last_refused_at: i64,
 }
 
-/// Notes calls from an address, and keeps no more than the newest 20 of the key.
+/// Notes calls from an address, and keeps no more than the newest 20 of the key; of a key that is gone, nothing.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -24,7 +24,7 @@ pub async fn note(tx: &mut Write, caller: &Caller) -> Result<(), StoreError> {
     execute!(
         tx,
         "INSERT INTO agent_key_callers (agent_key_id, address, first_seen_at, last_seen_at, last_refused_at) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (agent_key_id, address) DO UPDATE SET \
+         SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM agent_keys WHERE id = $1) ON CONFLICT (agent_key_id, address) DO UPDATE SET \
          last_seen_at = CASE WHEN excluded.last_seen_at > agent_key_callers.last_seen_at THEN excluded.last_seen_at \
          ELSE agent_key_callers.last_seen_at END, \
          last_refused_at = CASE WHEN excluded.last_refused_at > agent_key_callers.last_refused_at \
@@ -37,8 +37,8 @@ pub async fn note(tx: &mut Write, caller: &Caller) -> Result<(), StoreError> {
     )?;
     execute!(
         tx,
-        "DELETE FROM agent_key_callers WHERE agent_key_id = $1 AND last_seen_at < (SELECT last_seen_at \
-         FROM agent_key_callers WHERE agent_key_id = $1 ORDER BY last_seen_at DESC LIMIT 1 OFFSET 19)",
+        "DELETE FROM agent_key_callers WHERE agent_key_id = $1 AND address NOT IN (SELECT address \
+         FROM agent_key_callers WHERE agent_key_id = $1 ORDER BY last_seen_at DESC, address LIMIT 20)",
         caller.agent_key_id.as_str(),
     )?;
     Ok(())

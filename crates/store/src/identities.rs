@@ -102,8 +102,8 @@ pub async fn delete_of(tx: &mut Write, member_id: &str) -> Result<(), StoreError
     Ok(())
 }
 
-/// Notes that a sign-in came back, and drops those that could not come back any more by `now`. False where it had come
-/// back already: of two at once, one is good.
+/// Notes that something good once was used, a sign-in that came back or an import, and drops what could not be used any
+/// more by `now`. False where it was used already: of two at once, one is good.
 ///
 /// # Errors
 /// [`StoreError`].

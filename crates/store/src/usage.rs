@@ -50,16 +50,25 @@ pub struct Counts {
 impl Counts {
     /// Adds other counts, up to what a number can hold.
     pub fn add(&mut self, other: Counts) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.errors = self.errors.saturating_add(other.errors);
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-        self.estimated = self.estimated.saturating_add(other.estimated);
-        self.client_errors = self.client_errors.saturating_add(other.client_errors);
-        self.server_errors = self.server_errors.saturating_add(other.server_errors);
-        self.wait_ms = self.wait_ms.saturating_add(other.wait_ms);
-        self.cost_nanos = self.cost_nanos.saturating_add(other.cost_nanos);
-        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+        self.each(other, i64::saturating_add);
+    }
+
+    /// Takes other counts off.
+    pub fn take_off(&mut self, other: Counts) {
+        self.each(other, i64::saturating_sub);
+    }
+
+    fn each(&mut self, other: Counts, of: fn(i64, i64) -> i64) {
+        self.requests = of(self.requests, other.requests);
+        self.errors = of(self.errors, other.errors);
+        self.input_tokens = of(self.input_tokens, other.input_tokens);
+        self.output_tokens = of(self.output_tokens, other.output_tokens);
+        self.estimated = of(self.estimated, other.estimated);
+        self.client_errors = of(self.client_errors, other.client_errors);
+        self.server_errors = of(self.server_errors, other.server_errors);
+        self.wait_ms = of(self.wait_ms, other.wait_ms);
+        self.cost_nanos = of(self.cost_nanos, other.cost_nanos);
+        self.unpriced = of(self.unpriced, other.unpriced);
     }
 }
 
@@ -162,6 +171,77 @@ pub async fn grouped(db: &mut impl Handle, by: GroupBy, from: i64, to: i64) -> R
                 to
             )
         };
+    }
+    match by {
+        GroupBy::AgentKey => by!("agent_key_id"),
+        GroupBy::GeneralKey => by!("general_key_id"),
+        GroupBy::Provider => by!("provider_id"),
+        GroupBy::Model => by!("model_name"),
+        GroupBy::Member => by!("member_id"),
+        GroupBy::Hour => by!("CAST(hour AS TEXT)"),
+        GroupBy::Day => by!("CAST(hour - hour % 86400000 AS TEXT)"),
+    }
+}
+
+/// The usage of all groups together.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Total {
+    /// How many groups there are.
+    pub groups: i64,
+    /// What was counted.
+    #[sqlx(flatten)]
+    pub counts: Counts,
+}
+
+/// The groups with most calls from `from` (inclusive) to `to` (exclusive), in milliseconds since 1970, at most `limit`;
+/// and all of them together, `None` where there are none.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn top(
+    db: &mut impl Handle,
+    by: GroupBy,
+    from: i64,
+    to: i64,
+    limit: i64,
+) -> Result<(Vec<Group>, Option<Total>), StoreError> {
+    macro_rules! by {
+        ($expression:literal) => {{
+            let groups = query!(
+                fetch_all,
+                db,
+                Group,
+                concat!(
+                    "SELECT ",
+                    $expression,
+                    " AS group_key, ",
+                    sums!(),
+                    "WHERE hour >= $1 AND hour < $2 GROUP BY ",
+                    $expression,
+                    " ORDER BY sum(requests) DESC, ",
+                    $expression,
+                    " LIMIT $3"
+                ),
+                from,
+                to,
+                limit
+            )?;
+            let total = query!(
+                fetch_optional,
+                db,
+                Total,
+                concat!(
+                    "SELECT count(DISTINCT ",
+                    $expression,
+                    ") AS groups, ",
+                    sums!(),
+                    "WHERE hour >= $1 AND hour < $2 HAVING count(*) > 0"
+                ),
+                from,
+                to
+            )?;
+            Ok((groups, total))
+        }};
     }
     match by {
         GroupBy::AgentKey => by!("agent_key_id"),

@@ -173,10 +173,11 @@ pub async fn show(
         return damaged::show(session, Damaged::AgentKey, &shown.id, &shown.name, &shown.mask);
     }
     let key = standing.row;
+    let limits = KeyLimits::of_column(&key.limits)?;
     let fields = typed.unwrap_or_else(|| Fields {
         name: key.name.clone(),
         version: key.version.to_string(),
-        limits: Typed::of(&KeyLimits::of_column(&key.limits)),
+        limits: Typed::of(&limits),
     });
     let secrets = agent_secrets::list(&state.core, id).await?;
     let counted = usage::of_agent_key(&state.core, id, Period::Week).await?;
@@ -208,7 +209,7 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
         nav: Nav::Keys,
         fields: vec![
             ConflictField::new("API Key Name", &key.name, &fields.name),
-            ConflictField::new("Limits", &KeyLimits::of_column(&key.limits).words(), &fields.limits.words()),
+            ConflictField::new("Limits", &KeyLimits::of_column(&key.limits)?.words(), &fields.limits.words()),
         ],
         typed: [("name", fields.name.as_str())].into_iter().chain(fields.limits.fields()).collect(),
     };

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect},
 };
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::LIST;
 use crate::{
@@ -55,6 +56,8 @@ pub struct ImportPreviewPage {
     pub rows: Vec<EntryRow>,
     /// The numbers of lines that were not understood.
     pub unread: String,
+    /// The numbers of lines whose name a later one sets again.
+    pub overridden: String,
     /// All entries, sealed.
     pub entries: String,
     /// Until when they can be opened.
@@ -124,13 +127,15 @@ pub async fn ask(session: Session) -> Answer {
 
 /// `POST /keys/general/import`
 pub async fn preview(AxumState(state): AxumState<State>, session: Session, form: Form<Pasted>) -> Answer {
-    match env_import::preview(&state.core, session.actor(), &form.fields.text).await {
-        Ok(Preview { rows, unread, sealed, ends_at }) => {
-            let unread: Vec<_> = unread.iter().map(usize::to_string).collect();
+    let text = Zeroizing::new(form.fields.text);
+    match env_import::preview(&state.core, session.actor(), &text).await {
+        Ok(Preview { rows, unread, overridden, sealed, ends_at }) => {
+            let numbers = |lines: Vec<usize>| lines.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
             let shown = ImportPreviewPage {
                 shell: session.shell(Nav::Keys),
                 rows: rows.into_iter().map(EntryRow::new).collect(),
-                unread: unread.join(", "),
+                unread: numbers(unread),
+                overridden: numbers(overridden),
                 entries: sealed,
                 ends_at,
             };
@@ -155,8 +160,9 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, form: Fo
     };
     let ends_at = ends_at.parse().unwrap_or(0);
     match env_import::import(&state.core, session.actor(), &entries, ends_at, choose).await {
-        Ok(Imported { failed, .. }) if failed.is_empty() => {
-            Ok(Redirect::to(&format!("{LIST}?done={}", Flash::GeneralKeysImported.code())).into_response())
+        Ok(Imported { failed, created, replaced }) if failed.is_empty() => {
+            let flash = if created + replaced == 0 { Flash::NothingImported } else { Flash::GeneralKeysImported };
+            Ok(Redirect::to(&format!("{LIST}?done={}", flash.code())).into_response())
         }
         Ok(Imported { created, replaced, failed }) => {
             let done = Some(Done { created, replaced, failed });

@@ -57,9 +57,23 @@ async fn what_was_pasted_is_looked_over_and_what_was_chosen_becomes_keys() {
     let sent = call.headers.iter().find(|(name, _)| name == "authorization").unwrap().1.clone();
     assert_eq!(sent, "Bearer sk-test-another-value-of-it-THREE");
 
-    // Sent twice, it says what is there already, and nothing is lost.
-    let again = save(&boss, &held(&preview), &choices[..2]).await.expect(200).text();
-    assert!(again.contains("0 keys imported") && again.contains("OPENAI_API_KEY"), "{again}");
+    // It is good once.
+    let again = save(&boss, &held(&preview), &choices).await.expect(422).text();
+    assert!(again.contains("Was imported before"), "{again}");
+    // Only what was offered becomes of an entry, also where somebody made a key of its name meanwhile.
+    let preview = pasted(
+        &boss,
+        "NEW_KEY=sk-test-value-of-it-1\nMY_API=sk-test-a-third-value-FOR\nNEW_KEY=sk-test-value-of-it-2\n",
+    )
+    .await
+    .expect(200);
+    assert!(preview.text().contains("Set again further down, which counts: line 1."), "{}", preview.text());
+    let refused =
+        save(&boss, &held(&preview), &[("entry_1", "create"), ("entry_2", "replace")]).await.expect(200).text();
+    assert!(refused.contains("0 keys imported") && refused.contains("was no key"), "{refused}");
+    let preview = pasted(&boss, FILE).await.expect(200);
+    let skipped = save(&boss, &held(&preview), &[]).await.expect(303);
+    assert_eq!(skipped.header("location"), Some("/keys/general?done=nothing-imported"));
 }
 
 #[tokio::test]

@@ -73,17 +73,19 @@ async fn pages_and_csv_tell_of_usage_by_name_with_errors_by_class() {
         provider.next(Reply::error(status, "no"));
         world.agent.chat(World::MODEL).await.expect(status);
     }
-    row(&api, "agent_key", world.agent_key["id"].as_str().unwrap(), 3).await;
+    // One that Keyward refuses itself is of the callers' errors as well.
+    world.agent.chat("unknown").await.expect(404);
+    row(&api, "agent_key", world.agent_key["id"].as_str().unwrap(), 4).await;
     let owner = keyward.person("boss", "owner").await.api;
     let page = owner.page("/usage?by=agent_key&period=24h").await.expect(200).text();
-    for told in ["ABC-Key", "1 4xx, 1 5xx", "0.0001", "Calls in the last 24 hours: 3 in all, 2 failed"] {
+    for told in ["ABC-Key", "2 4xx, 1 5xx", "0.0001", "Calls in the last 24 hours: 4 in all, 3 failed"] {
         assert!(page.contains(told), "{told}: {page}");
     }
     let csv = owner.page("/usage.csv?by=agent_key&period=7d").await.expect(200);
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[1].contains("\"ABC-Key\",3,2,1,1,9,12,0.000142,0,"), "{lines:?}");
+    assert!(lines[1].contains("\"ABC-Key\",4,3,2,1,9,12,0.000142,0,"), "{lines:?}");
 
     // A key that is gone is told by its id, a name that could be a formula as text.
     let formula = api.agent_key("=1+2").await;
@@ -151,4 +153,20 @@ async fn no_more_than_twenty_addresses_of_a_key_are_kept() {
         (kept <= 20 && database.count("agent_key_callers", &newest).await == 1).then_some(())
     })
     .await;
+    // Also where calls came in one and the same millisecond.
+    keyward.database().await.execute("UPDATE agent_key_callers SET last_seen_at = 1").await;
+    world.agent.get("/v1/models").await.expect(200);
+    let this = format!("{filter} AND address = '127.0.0.1'");
+    eventually("one address more", async || {
+        let mut database = keyward.database().await;
+        (database.count("agent_key_callers", &this).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(keyward.database().await.count("agent_key_callers", &filter).await, 20);
+    // Nothing is kept of a key that is gone, also not what its last refused call left to be written down.
+    keyward.api().act(&format!("/agent-keys/{id}/disable")).await.expect(200);
+    world.agent.get("/v1/models").await.expect(401);
+    keyward.api().delete(&format!("/agent-keys/{id}")).await.expect(204);
+    keyward.person("boss", "owner").await.api.page("/overview").await.expect(200);
+    assert_eq!(keyward.database().await.count("agent_key_callers", &filter).await, 0);
 }
