@@ -124,6 +124,18 @@ impl Error {
         self
     }
 
+    /// The same of a part of the body, whose pointer this is: `/agent_keys/3`.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Error {
+        if !self.fields.is_empty() {
+            self.detail = format!("{part}: {}", self.detail);
+        }
+        for field in &mut self.fields {
+            field.pointer = format!("{part}{}", field.pointer);
+        }
+        self
+    }
+
     /// What is wrong, without the name of the field it is wrong with.
     pub fn reason(&self) -> String {
         self.fields.first().map_or_else(|| self.detail.clone(), |field| field.detail.clone())

@@ -23,6 +23,7 @@ mod commands;
 mod config;
 mod console;
 mod control;
+mod csv;
 mod domain;
 mod egress;
 mod error;

@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 45] = [
+const RULES: [(&str, &str, Permission); 49] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -23,6 +23,11 @@ const RULES: [(&str, &str, Permission); 45] = [
     ("DELETE", "/api/v1/agent-keys/{id}", DeleteAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/disable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/enable", EditAgentKeys),
+    // Of these each key is asked about by itself.
+    ("POST", "/api/v1/agent-keys/bulk-create", CreateAgentKeys),
+    ("POST", "/api/v1/agent-keys/bulk-disable", EditAgentKeys),
+    ("POST", "/api/v1/agent-keys/bulk-enable", EditAgentKeys),
+    ("POST", "/api/v1/agent-keys/bulk-delete", DeleteAgentKeys),
     // Whoever rotates a key is shown a secret, as whoever creates one.
     ("POST", "/api/v1/agent-keys/{id}/rotate", CreateAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/retire", EditAgentKeys),

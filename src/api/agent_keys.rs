@@ -18,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         agent_key_list,
-        agent_keys::{self, Created, Status},
+        agent_keys::{self, Created, NewKey, Status},
         agent_secrets,
         clock::{rfc3339, rfc3339_or_none},
         idempotency::Outcome,
@@ -125,6 +125,18 @@ pub struct New {
     limits: Option<LimitsPatch>,
 }
 
+impl New {
+    /// As the domain takes it.
+    ///
+    /// # Errors
+    /// A refused limit.
+    pub(super) fn parse(self) -> Result<NewKey, Error> {
+        let New { name, expires_in_days, limits } = self;
+        let limits = limits.unwrap_or_default().apply(KeyLimits::default())?;
+        Ok(NewKey { name, expires_in_days, limits })
+    }
+}
+
 /// An edit of an agent key (RFC 7396): what is absent stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -221,9 +233,7 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, expires_in_days, limits } = body.value;
-    let limits = limits.unwrap_or_default().apply(KeyLimits::default())?;
-    let created = agent_keys::create(&state.core, &actor, &name, expires_in_days, limits, idempotency.as_ref()).await?;
+    let created = agent_keys::create(&state.core, &actor, body.value.parse()?, idempotency.as_ref()).await?;
     made(&state, created).await
 }
 
@@ -386,7 +396,8 @@ fn resource(state: &State, key: AgentKey) -> Resource<Body> {
     Resource::read(render(key, state.core.clock.now_ms(), None), version)
 }
 
-fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
+/// A key, with its secret where that is shown.
+pub(super) fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
     Body {
         status: Status::of(&key, now).as_str(),
         id: key.id,

@@ -1,16 +1,13 @@
 //! `/api/v1/audit-events`
 
-use std::sync::Arc;
-
 use axum::{
-    body::{Body as HttpBody, Bytes},
+    body::Body as HttpBody,
     extract::State as AxumState,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use store::{Standing, audit::Event};
-use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -19,18 +16,11 @@ use super::{
     problem::{ApiResult, ProblemBody},
     types::List,
 };
-use crate::{
-    domain::{
-        Core,
-        audit_events::{self, EventQuery},
-        audit_export::Export,
-        clock::rfc3339,
-    },
-    error::Result,
+use crate::domain::{
+    audit_events::{self, EventQuery},
+    audit_export::{self, LINES},
+    clock::rfc3339,
 };
-
-/// JSON, one event a line.
-const LINES: &str = "application/x-ndjson";
 
 /// Something that was done.
 #[derive(Serialize, ToSchema)]
@@ -89,6 +79,10 @@ pub struct EventParams {
     actor_id: Option<String>,
     /// What it was done to, by id.
     target_id: Option<String>,
+    /// From when on: a time (RFC 3339), or a date, from its beginning in UTC.
+    from: Option<String>,
+    /// Until when: before a time, or to the end of a date.
+    to: Option<String>,
     /// `-seq`, the only order.
     sort: Option<String>,
     /// Rows a page, from 1 to 200; 50 where absent.
@@ -109,38 +103,15 @@ pub async fn list(
     headers: HeaderMap,
     Params(params): Params<EventParams>,
 ) -> ApiResult<Response> {
-    let EventParams { search, action, actor_id, target_id, sort, limit, cursor } = params;
-    let query = EventQuery { search, action, actor_id, target_id, sort, limit, cursor, ..EventQuery::default() };
+    let EventParams { search, action, actor_id, target_id, from, to, sort, limit, cursor } = params;
+    let query =
+        EventQuery { search, action, actor_id, target_id, from, to, sort, limit, cursor, ..EventQuery::default() };
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|accepted| accepted.contains(LINES));
     if headers.get_all(header::ACCEPT).iter().any(accepts) {
-        return lines(&state.core, query).await;
+        let body = HttpBody::from_stream(audit_export::stream(&state.core, query).await?);
+        return Ok(([(header::CONTENT_TYPE, LINES)], body).into_response());
     }
     Ok(List::of(audit_events::list(&state.core, &query).await?, render).into_response())
-}
-
-/// Streams the events; a failure on the way breaks the answer off, so that half of it is not taken for the whole.
-async fn lines(core: &Arc<Core>, query: EventQuery) -> ApiResult<Response> {
-    let mut export = Export::new(query)?;
-    let first = export.next(core).await?.unwrap_or_default();
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let core = Arc::clone(core);
-    tokio::spawn(async move {
-        let mut next: Result<_> = Ok(Some(first));
-        while let Some(lines) = next.transpose() {
-            let failed = lines.is_err();
-            if let Err(error) = &lines {
-                error.log("");
-            }
-            let sent = sender.send(lines.map(Bytes::from)).await;
-            // The caller may leave on the way.
-            if sent.is_err() || failed {
-                return;
-            }
-            next = export.next(&core).await;
-        }
-    });
-    let body = HttpBody::from_stream(ReceiverStream::new(receiver));
-    Ok(([(header::CONTENT_TYPE, LINES)], body).into_response())
 }
 
 fn render(event: Standing<Event>) -> Body {

@@ -1,6 +1,7 @@
 //! The management API: `/api/v1`, one file per resource. A handler parses, calls the domain once, and renders.
 
 mod access;
+mod agent_key_bulk;
 mod agent_keys;
 mod audit_events;
 mod docs;
@@ -72,6 +73,10 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(general_keys::test))
         .routes(routes!(agent_keys::list, agent_keys::create))
         .routes(routes!(agent_keys::read, agent_keys::edit, agent_keys::delete))
+        .routes(routes!(agent_key_bulk::create))
+        .routes(routes!(agent_key_bulk::disable))
+        .routes(routes!(agent_key_bulk::enable))
+        .routes(routes!(agent_key_bulk::delete))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))
         .routes(routes!(agent_keys::rotate))

@@ -22,9 +22,9 @@ use crate::{
     domain::{
         Core,
         actor::{Actor, ActorKind},
-        agent_keys, first_run, general_keys,
+        agent_keys::{self, NewKey},
+        first_run, general_keys,
         idempotency::Outcome,
-        key_limits::KeyLimits,
         links::KeyShare,
         models::{self, NewModel},
         providers::{self, NewProvider},
@@ -89,7 +89,8 @@ async fn furnish(core: &Core, password: &Zeroizing<String>) -> Result<Zeroizing<
     };
     let new = NewModel { name: MODEL.to_owned(), provider_id: provider.provider.id, ..NewModel::default() };
     models::create(core, &actor, new, None).await.map_err(failed)?;
-    match agent_keys::create(core, &actor, "Demo-Agent", None, KeyLimits::default(), None).await.map_err(failed)? {
+    let new = NewKey { name: String::from("Demo-Agent"), ..NewKey::default() };
+    match agent_keys::create(core, &actor, new, None).await.map_err(failed)? {
         Outcome::Done(created) => Ok(created.secret),
         Outcome::Replay(_) => Err(unexpected()),
     }

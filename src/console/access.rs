@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 48] = [
+const RULES: [(&str, Takes, Takes); 49] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
@@ -72,6 +72,7 @@ const RULES: [(&str, Takes, Takes); 48] = [
     ("/usage", May(ReadUsage), May(ReadUsage)),
     ("/usage.csv", May(ReadUsage), May(ReadUsage)),
     ("/audit", May(ReadAudit), May(ReadAudit)),
+    ("/audit.ndjson", May(ReadAudit), May(ReadAudit)),
     ("/members", May(ReadMembers), May(WriteMembers)),
     ("/members/new", May(WriteMembers), May(WriteMembers)),
     ("/members/{id}/edit", May(WriteMembers), May(WriteMembers)),

@@ -39,8 +39,8 @@ pub struct ErrorPage {
 pub enum ErrorKind {
     /// 400 or another status of a request that cannot be done, with what is wrong.
     BadRequest(String),
-    /// 401: the session ended. Holds the path to come back to after signing in.
-    SessionEnded(String),
+    /// 401: the session ended. Holds the path to come back to after signing in, and the form that was sent.
+    SessionEnded(String, Option<Unsent>),
     /// 403: the member's role may not. Holds the roles that may, where roles decide, and what was refused.
     Forbidden(Option<String>, String),
     /// 403: the form came from another site, or no one can tell from where.
@@ -59,6 +59,17 @@ pub enum ErrorKind {
     StorageUnavailable,
 }
 
+/// A form that came after its session ended, to be sent again once there is another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Where it went.
+    pub action: String,
+    /// What was typed, by field.
+    pub fields: Vec<(String, String)>,
+    /// The secrets among it, by field, which are to be typed again.
+    pub secrets: Vec<String>,
+}
+
 /// Why there is no page. [`show`] makes an [`ErrorPage`] of it, with the shell of whoever is signed in.
 #[derive(Clone)]
 pub struct Failure {
@@ -73,9 +84,9 @@ impl Failure {
     }
 
     /// The session ended in the middle of something; signing in leads back to `next`.
-    pub fn session_ended(next: String) -> Failure {
+    pub fn session_ended(next: String, unsent: Option<Unsent>) -> Failure {
         let error = Error::new(Code::Unauthenticated, "the session ended; nothing was saved; sign in again");
-        Failure { error: Arc::new(error), kind: ErrorKind::SessionEnded(next) }
+        Failure { error: Arc::new(error), kind: ErrorKind::SessionEnded(next, unsent) }
     }
 }
 

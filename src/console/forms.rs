@@ -1,9 +1,9 @@
 //! Forms: what was typed, why it was refused, and that a form sent twice is carried out once.
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use vault::OneTimeToken;
@@ -65,6 +65,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
             Err(_) => Err(incomplete()),
         }
     }
+}
+
+/// All fields of a form, whatever it is; `None` for what is none, or too large.
+pub async fn fields(headers: &HeaderMap, body: Body) -> Option<Vec<(String, String)>> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    if !content_type.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") {
+        return None;
+    }
+    let bytes = axum::body::to_bytes(body, MAX_FORM).await.ok()?;
+    Some(url::form_urlencoded::parse(&bytes).into_owned().collect())
 }
 
 fn as_form(bytes: Bytes) -> Request {

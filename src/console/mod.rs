@@ -119,6 +119,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/usage", get(usage::show))
         .route("/usage.csv", get(usage::csv))
         .route("/audit", get(audit::list))
+        .route("/audit.ndjson", get(audit::export))
         .route("/members", get(members::list))
         .route("/members/new", get(members::form::new).post(members::form::create))
         .route("/members/{id}/edit", get(members::form::edit).post(members::form::save))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, Request, State as AxumState},
     http::{Extensions, HeaderMap, header, request::Parts},
     middleware::Next,
@@ -12,7 +13,8 @@ use url::Url;
 
 use super::{
     State, access,
-    failure::Failure,
+    failure::{Failure, Unsent},
+    forms,
     list::href,
     parts::{Rights, Things},
     shell::{Nav, Shell},
@@ -83,8 +85,8 @@ pub async fn require(AxumState(state): AxumState<State>, request: Request, next:
             response
         }
         Ok(None) => {
-            let (parts, _) = request.into_parts();
-            to_sign_in(&state, &parts).await.unwrap_or_else(Failure::into_response)
+            let (parts, body) = request.into_parts();
+            to_sign_in(&state, &parts, body).await.unwrap_or_else(Failure::into_response)
         }
         Err(error) => Failure::from(error).into_response(),
     }
@@ -97,15 +99,33 @@ fn note_shell(extensions: &mut Extensions, shell: Shell) {
     }
 }
 
-async fn to_sign_in(state: &State, request: &Parts) -> Result<Response, Failure> {
+async fn to_sign_in(state: &State, request: &Parts, body: Body) -> Result<Response, Failure> {
     if !request.method.is_safe() {
-        return Err(Failure::session_ended(page_of(&request.headers, request.uri.path())));
+        let fields = forms::fields(&request.headers, body).await;
+        let unsent = fields.and_then(|fields| unsent(request.uri.path(), fields));
+        return Err(Failure::session_ended(page_of(&request.headers, request.uri.path()), unsent));
     }
     if first_run::is_open(&state.core).await? {
         return Ok(Redirect::to("/setup").into_response());
     }
     let here = request.uri.path_and_query().map_or(HOME, |here| here.as_str());
     Ok(Redirect::to(&href("/sign-in", &[("next", here)])).into_response())
+}
+
+/// A form to be sent again, from a page of ours as everything that gets here. Without what is as secret as a password: those
+/// forms are begun anew.
+fn unsent(path: &str, fields: Vec<(String, String)>) -> Option<Unsent> {
+    let mut unsent = Unsent { action: path.to_owned(), ..Unsent::default() };
+    for (name, value) in fields {
+        match name.as_str() {
+            "text" | "entries" | "code" | "token" => return None,
+            _ if name.contains("password") => return None,
+            "value" | "general_key_value" if value.is_empty() => unsent.fields.push((name, value)),
+            "value" | "general_key_value" => unsent.secrets.push(name),
+            _ => unsent.fields.push((name, value)),
+        }
+    }
+    Some(unsent)
 }
 
 /// The page a form stood on: browsers name it, since our referrer policy lets them; else the form's own address, where

@@ -19,9 +19,12 @@ use super::{
     session::Session,
     shell::{Flash, Nav, Shell},
 };
-use crate::domain::{
-    prices,
-    usage::{self, By, Named, Period},
+use crate::{
+    csv,
+    domain::{
+        prices,
+        usage::{self, By, Named, Period},
+    },
 };
 
 /// The most groups a page shows one by one; CSV has all.
@@ -135,7 +138,7 @@ pub async fn csv(AxumState(state): AxumState<State>, _: Session, Params(params):
         let numbers = [counts.requests, counts.errors, counts.client_errors, counts.server_errors];
         let tokens = [counts.input_tokens, counts.output_tokens];
         let wait = counts.wait_ms / counts.requests.max(1);
-        let cells: Vec<String> = [cell(&key), cell(&name.unwrap_or_default())]
+        let cells: Vec<String> = [csv::cell(&key), csv::cell(&name.unwrap_or_default())]
             .into_iter()
             .chain(numbers.into_iter().chain(tokens).map(|number| number.to_string()))
             .chain([cost, counts.unpriced.to_string(), wait.to_string()])
@@ -144,31 +147,6 @@ pub async fn csv(AxumState(state): AxumState<State>, _: Session, Params(params):
         text.push_str("\r\n");
     }
     let file = format!("attachment; filename=\"keyward-usage-{}-{}.csv\"", by.as_str(), period.as_str());
-    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, file.as_str())];
+    let headers = [(header::CONTENT_TYPE, csv::MEDIA_TYPE), (header::CONTENT_DISPOSITION, file.as_str())];
     Ok((headers, text).into_response())
-}
-
-/// Text as a cell. What a spreadsheet would take for a formula begins with an apostrophe, which it takes for text.
-fn cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    format!("\"{}{}\"", if is_formula { "'" } else { "" }, text.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_is_a_formula_in_a_spreadsheet() {
-        for (name, written) in [
-            ("plain", "\"plain\""),
-            ("a \"b\", c", "\"a \"\"b\"\", c\""),
-            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
-            ("+1", "\"'+1\""),
-            ("-1", "\"'-1\""),
-            ("@SUM(A1)", "\"'@SUM(A1)\""),
-        ] {
-            assert_eq!(cell(name), written);
-        }
-    }
 }

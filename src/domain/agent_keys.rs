@@ -1,6 +1,10 @@
 //! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
 
-use store::{Handle, Standing, agent_keys::AgentKey};
+use store::{
+    Handle, Standing, Write,
+    agent_keys::{AgentKey, AgentSecretRow},
+};
+use vault::{AgentSecret, Keyring};
 use zeroize::Zeroizing;
 
 use super::{
@@ -66,56 +70,93 @@ pub struct Created {
     pub secret: Zeroizing<String>,
 }
 
-/// Creates a key that ends after `expires_in_days`, or after the policy's maximum.
+/// A key to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey {
+    /// Its name.
+    pub name: String,
+    /// After how many days it ends; the policy's maximum where that is not said.
+    pub expires_in_days: Option<i64>,
+    /// What it may call.
+    pub limits: KeyLimits,
+}
+
+/// A key that is good to be inserted.
+pub(super) struct Draft {
+    key: AgentKey,
+    secret: AgentSecret,
+    row: AgentSecretRow,
+    limits: KeyLimits,
+}
+
+impl Draft {
+    /// Checks what it is to be, and mints it.
+    pub(super) fn new(core: &Core, keyring: &Keyring, actor: &Actor, new: NewKey, now: i64) -> Result<Draft> {
+        let named = Error::both(Name::parse(&new.name), parse_days(core, new.expires_in_days));
+        let ((name, days), limits) = Error::both(named, new.limits.check())?;
+        let id = ids::mint("ak", now, &core.entropy)?;
+        let (secret, row) = agent_secrets::mint(core, keyring, &id, now)?;
+        let key = AgentKey {
+            id,
+            name: name.text,
+            name_key: name.key,
+            masked_secret: secret.mask(),
+            member_id: actor.member_id.clone(),
+            created_by_id: actor.id.clone(),
+            created_by_name: actor.name.clone(),
+            limits: limits.to_column(),
+            secrets: agent_secrets::canonical([&row]),
+            created_at: now,
+            expires_at: now + days * DAY_MS,
+            disabled_at: 0,
+            version: 1,
+            mac: String::new(),
+            last_used_at: 0,
+        };
+        Ok(Draft { key, secret, row, limits })
+    }
+
+    /// Its name, as names are compared.
+    pub(super) fn name_key(&self) -> &str {
+        &self.key.name_key
+    }
+
+    /// Inserts it, and records that.
+    pub(super) async fn insert(self, tx: &mut Write, actor: &Actor, now: i64) -> Result<Created> {
+        let Draft { key, secret, row, limits } = self;
+        store::agent_keys::insert(tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
+        let words = Some(limits.words()).filter(|words| !words.is_empty());
+        let changes = Changes::default()
+            .field("name", (), key.name.as_str())
+            .field("expires_at", (), rfc3339(key.expires_at))
+            .field("limits", (), words);
+        record(tx, actor, now, "agent_key.create", target(&key), changes).await?;
+        Ok(Created { key, secret: secret.expose_once() })
+    }
+}
+
+/// Creates a key.
 ///
 /// # Errors
-/// A refused name or number of days, a name that is taken, a storage failure.
+/// A refused name, number of days or limit, a name that is taken, a storage failure.
 pub async fn create(
     core: &Core,
     actor: &Actor,
-    name: &str,
-    expires_in_days: Option<i64>,
-    limits: KeyLimits,
+    new: NewKey,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<Created>> {
-    let named = Error::both(Name::parse(name), parse_days(core, expires_in_days));
-    let ((name, days), limits) = Error::both(named, limits.check())?;
     let now = core.clock.now_ms();
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
-    let id = ids::mint("ak", now, &core.entropy)?;
-    let (secret, row) = agent_secrets::mint(core, &keyring, &id, now)?;
-    let key = AgentKey {
-        id,
-        name: name.text,
-        name_key: name.key,
-        masked_secret: secret.mask(),
-        member_id: actor.member_id.clone(),
-        created_by_id: actor.id.clone(),
-        created_by_name: actor.name.clone(),
-        limits: limits.to_column(),
-        secrets: agent_secrets::canonical([&row]),
-        created_at: now,
-        expires_at: now + days * DAY_MS,
-        disabled_at: 0,
-        version: 1,
-        mac: String::new(),
-        last_used_at: 0,
-    };
+    let draft = Draft::new(core, &keyring, actor, new, now)?;
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
         return Ok(Outcome::Replay(id));
     }
-    store::agent_keys::insert(&mut tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
-    Idempotency::note(idempotency, &mut tx, &key.id, now).await?;
-    let words = Some(limits.words()).filter(|words| !words.is_empty());
-    let changes = Changes::default()
-        .field("name", (), key.name.as_str())
-        .field("expires_at", (), rfc3339(key.expires_at))
-        .field("limits", (), words);
-    record(&mut tx, actor, now, "agent_key.create", target(&key), changes).await?;
+    let created = draft.insert(&mut tx, actor, now).await?;
+    Idempotency::note(idempotency, &mut tx, &created.key.id, now).await?;
     tx.commit().await?;
-    Ok(Outcome::Done(Created { key, secret: secret.expose_once() }))
+    Ok(Outcome::Done(created))
 }
 
 /// How many days a key lives.

@@ -7,6 +7,7 @@ use store::{
 
 use super::{
     Core,
+    clock::{DAY_MS, parse_time},
     paging::{self, DEFAULT_LIMIT, MAX_LIMIT, Page, Scope},
 };
 use crate::error::{Error, Result};
@@ -80,6 +81,10 @@ pub struct EventQuery {
     pub actor_name: Option<String>,
     /// Part of the target's name.
     pub target_name: Option<String>,
+    /// From when on: a time, or a date.
+    pub from: Option<String>,
+    /// Until when: before a time, or to the end of a date.
+    pub to: Option<String>,
     /// `-seq`, the only order.
     pub sort: Option<String>,
     /// Rows a page.
@@ -131,6 +136,8 @@ pub(super) fn filter(query: &EventQuery, from: Place, limit: i64) -> Result<Even
         target_id: text(&query.target_id),
         actor_name: text(&query.actor_name),
         target_name: text(&query.target_name),
+        since: time("from", &query.from)?.map(|(at, _)| at),
+        before: time("to", &query.to)?.map(|(at, length)| at.saturating_add(length)),
         from,
         limit,
     };
@@ -138,4 +145,13 @@ pub(super) fn filter(query: &EventQuery, from: Place, limit: i64) -> Result<Even
         return Err(Error::parameter("search", "must have at most 1000 characters"));
     }
     Ok(filter)
+}
+
+/// A time of a query, in milliseconds since 1970, and how long it lasts: a date a day.
+fn time(name: &str, text: &Option<String>) -> Result<Option<(i64, i64)>> {
+    let Some(text) = text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let at = parse_time(text).ok_or_else(|| {
+        Error::parameter(name, "must be a time like 2026-01-31T12:00:00Z, or a date like 2026-01-31 (UTC)")
+    })?;
+    Ok(Some((at, if text.contains('T') { 0 } else { DAY_MS })))
 }

@@ -1,10 +1,14 @@
 //! Audit events as JSON lines, the oldest first, for whoever keeps them elsewhere.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{
     Standing,
     audit::{Event, Place},
 };
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Core,
@@ -13,6 +17,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// The media type of the lines: JSON, one event a line.
+pub const LINES: &str = "application/x-ndjson";
 /// How many events are read at a time.
 const BATCH: i64 = 500;
 
@@ -51,6 +57,33 @@ impl Export {
         self.after = events.last().filter(|_| events.len() as i64 == BATCH).map(|last| last.row.seq);
         Ok(Some(events.iter().map(line).collect()))
     }
+}
+
+/// The whole export, as it is read. A failure on the way breaks it off, so that half of it is not taken for the whole.
+///
+/// # Errors
+/// As [`Export::new`] and [`Export::next`].
+pub async fn stream(core: &Arc<Core>, query: EventQuery) -> Result<ReceiverStream<Result<Bytes>>> {
+    let mut export = Export::new(query)?;
+    let first = export.next(core).await?.unwrap_or_default();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let mut next: Result<_> = Ok(Some(first));
+        while let Some(lines) = next.transpose() {
+            let failed = lines.is_err();
+            if let Err(error) = &lines {
+                error.log("");
+            }
+            let sent = sender.send(lines.map(Bytes::from)).await;
+            // The caller may leave on the way.
+            if sent.is_err() || failed {
+                return;
+            }
+            next = export.next(&core).await;
+        }
+    });
+    Ok(ReceiverStream::new(receiver))
 }
 
 /// One event: as the management API shows it, and its MAC, which stands for it and all before it.

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod actor;
+pub mod agent_key_bulk;
 pub mod agent_key_check;
 pub mod agent_key_list;
 pub mod agent_keys;

@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 44] = [
+const EXPECTED: [Rule; 48] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -28,6 +28,10 @@ const EXPECTED: [Rule; 44] = [
     ("DELETE /agent-keys/{id}", "owner admin member", "owner admin"),
     ("POST /agent-keys/{id}/disable", "owner admin operator member", "owner admin operator"),
     ("POST /agent-keys/{id}/enable", "owner admin operator member", "owner admin operator"),
+    ("POST /agent-keys/bulk-create", "owner admin member", ""),
+    ("POST /agent-keys/bulk-disable", "owner admin operator member", ""),
+    ("POST /agent-keys/bulk-enable", "owner admin operator member", ""),
+    ("POST /agent-keys/bulk-delete", "owner admin member", ""),
     ("POST /agent-keys/{id}/rotate", "owner admin member", "owner admin"),
     ("POST /agent-keys/{id}/retire", "owner admin operator member", "owner admin operator"),
     ("GET /agent-keys/{id}/secrets", ALL, "owner admin operator auditor"),

@@ -91,3 +91,39 @@ async fn pages_by_cursor_and_cannot_be_changed() {
         assert!([404, 405].contains(&answer.status), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn events_are_found_by_their_time_and_exported_from_the_page() {
+    let keyward = TestServer::start().await;
+    let api = keyward.api();
+    let key = api.agent_key("of-today").await;
+    let made = key["created_at"].as_str().unwrap();
+    let (day, earlier) = (&made[..10], "2001-02-03");
+    let total = async |query: &str| {
+        api.get(&format!("/audit-events?action=agent_key.create&{query}")).await.expect(200).json()["total"].clone()
+    };
+    // A date lasts to its end, a time does not.
+    for (query, found) in [
+        (format!("from={day}&to={day}"), 1),
+        (format!("from={made}"), 1),
+        (format!("to={made}"), 0),
+        (format!("to={earlier}"), 0),
+        (format!("from={earlier}&to="), 1),
+    ] {
+        assert_eq!(total(&query).await, found, "{query}");
+    }
+    for query in ["from=yesterday", "to=2001-13-01", "from=1"] {
+        api.get(&format!("/audit-events?{query}")).await.problem(422);
+    }
+    let owner = keyward.person("boss", "owner").await.api;
+    let page = owner.page(&format!("/audit?action=agent_key.create&since={day}&until={day}")).await.expect(200).text();
+    assert!(page.contains("of-today") && page.contains("1 event"), "{page}");
+    let none = owner.page(&format!("/audit?until={earlier}")).await.expect(200).text();
+    assert!(none.contains("No events match these filters"), "{none}");
+    owner.page("/audit?since=yesterday").await.expect(422);
+    let file = owner.page("/audit.ndjson?action=agent_key.create").await.expect(200);
+    assert_eq!(file.header("content-disposition"), Some("attachment; filename=\"keyward-audit.ndjson\""));
+    let lines: Vec<Value> = file.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["target"]["name"]), (1, &json!("of-today")));
+    assert!(lines[0]["mac"].is_string());
+}

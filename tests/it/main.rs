@@ -24,6 +24,7 @@ mod management_tokens;
 mod members;
 mod models;
 mod operations;
+mod pages;
 mod providers;
 mod replicas;
 mod secrets;

@@ -161,6 +161,10 @@ pub struct EventFilter {
     pub actor_name: String,
     /// Part of the target's name; empty finds all.
     pub target_name: String,
+    /// From when on, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Before when, likewise.
+    pub before: Option<i64>,
     /// Where the page stands.
     pub from: Place,
     /// The most rows to give.
@@ -187,7 +191,7 @@ pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Stan
                     " AND ($2 = '' OR action = $2) AND ($3 = '' OR actor_id = $3) AND ($4 = '' OR target_id = $4) \
                      AND ($5 = '%%' OR lower(target_name) LIKE $5 ESCAPE '\\' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
                      AND ($6 = '%%' OR lower(actor_name) LIKE $6 ESCAPE '\\') \
-                     AND ($7 = '%%' OR lower(target_name) LIKE $7 ESCAPE '\\') ORDER BY seq ",
+                     AND ($7 = '%%' OR lower(target_name) LIKE $7 ESCAPE '\\') AND at >= $9 AND at < $10 ORDER BY seq ",
                     $order,
                     " LIMIT $8"
                 ),
@@ -199,6 +203,8 @@ pub async fn list(db: &mut impl Handle, filter: &EventFilter) -> Result<Vec<Stan
                 like_pattern(&filter.actor_name.to_lowercase()),
                 like_pattern(&filter.target_name.to_lowercase()),
                 filter.limit,
+                filter.since.unwrap_or(i64::MIN),
+                filter.before.unwrap_or(i64::MAX),
             )
         };
     }
@@ -231,13 +237,15 @@ pub async fn count(db: &mut impl Handle, filter: &EventFilter) -> Result<i64, St
          WHERE ($1 = '' OR action = $1) AND ($2 = '' OR actor_id = $2) AND ($3 = '' OR target_id = $3) \
          AND ($4 = '%%' OR lower(target_name) LIKE $4 ESCAPE '\\' OR lower(actor_name) LIKE $4 ESCAPE '\\') \
          AND ($5 = '%%' OR lower(actor_name) LIKE $5 ESCAPE '\\') \
-         AND ($6 = '%%' OR lower(target_name) LIKE $6 ESCAPE '\\') LIMIT 10001) AS counted",
+         AND ($6 = '%%' OR lower(target_name) LIKE $6 ESCAPE '\\') AND at >= $7 AND at < $8 LIMIT 10001) AS counted",
         filter.action.as_str(),
         filter.actor_id.as_str(),
         filter.target_id.as_str(),
         like_pattern(&filter.search.to_lowercase()),
         like_pattern(&filter.actor_name.to_lowercase()),
         like_pattern(&filter.target_name.to_lowercase()),
+        filter.since.unwrap_or(i64::MIN),
+        filter.before.unwrap_or(i64::MAX),
     )?;
     Ok(count.n)
 }

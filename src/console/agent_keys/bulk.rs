@@ -20,7 +20,11 @@ use crate::{
         session::Session,
         shell::{Flash, Nav, Shell},
     },
-    domain::{access, agent_keys, roles::Permission},
+    domain::{
+        access,
+        agent_key_bulk::{self, Act, Acted, Which},
+        agent_keys,
+    },
     error::Code,
 };
 
@@ -66,12 +70,12 @@ pub async fn back() -> Redirect {
 pub async fn act(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
     let Fields { what, confirmed, keys } = form.fields;
     let deletes = what == "delete";
-    let permission = if deletes { Permission::DeleteAgentKeys } else { Permission::EditAgentKeys };
+    let act = if deletes { Act::Delete } else { Act::Disable };
     let ids: Vec<String> = keys.into_iter().filter(|(name, _)| name.starts_with("key_")).map(|(_, id)| id).collect();
     let now = state.core.clock.now_ms();
     let (mut rows, mut in_use) = (Vec::new(), 0);
     for id in ids.iter().take(MOST) {
-        access::check(&state.core, session.actor(), permission, Some(id)).await?;
+        access::check(&state.core, session.actor(), act.permission(), Some(id)).await?;
         // One that is gone by now needs nothing done to it.
         let standing = match agent_keys::get_standing(&state.core, id).await {
             Ok(standing) => standing,
@@ -90,21 +94,15 @@ pub async fn act(AxumState(state): AxumState<State>, session: Session, form: For
     if confirmed != "yes" || shown.is_nothing {
         return page(StatusCode::OK, &shown);
     }
-    let (mut count, mut failed) = (0, Vec::new());
-    for row in &shown.rows {
-        let done = match deletes {
-            true => agent_keys::delete(&state.core, session.actor(), &row.id, None).await,
-            false => agent_keys::set_disabled(&state.core, session.actor(), &row.id, None, true).await.map(drop),
-        };
-        match done {
-            Ok(()) => count += 1,
-            Err(error) => failed.push((row.name.clone(), error.detail)),
-        }
-    }
+    let ids = shown.rows.iter().map(|row| row.id.clone()).collect();
+    let which = Which { ids, ..Which::default() };
+    let Acted { done, failed } = agent_key_bulk::act(&state.core, session.actor(), which, act).await?;
     if failed.is_empty() {
         let done = if deletes { Flash::AgentKeysDeleted } else { Flash::AgentKeysDisabled };
         return Ok(Redirect::to(&format!("{LIST}?done={}", done.code())).into_response());
     }
-    shown.done = Some((count, failed));
+    let name_of = |id: String| shown.rows.iter().find(|row| row.id == id).map_or(id, |row| row.name.clone());
+    let failed = failed.into_iter().map(|(id, why)| (name_of(id), why)).collect();
+    shown.done = Some((done.len(), failed));
     page(StatusCode::OK, &shown)
 }

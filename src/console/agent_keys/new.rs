@@ -21,7 +21,7 @@ use crate::{
         shell::{Flash, Nav, Shell},
     },
     domain::{
-        agent_keys::{self, Created},
+        agent_keys::{self, Created, NewKey},
         agent_secrets::{self, SecretStatus},
         clock::DAY_MS,
         idempotency::Outcome,
@@ -161,7 +161,8 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         Ok(limits) => limits,
         Err(error) => return show_form(&state, &session, fields, Refused::of(&error)).await,
     };
-    match agent_keys::create(&state.core, session.actor(), &fields.name, days, limits, Some(&once)).await {
+    let new = NewKey { name: fields.name.clone(), expires_in_days: days, limits };
+    match agent_keys::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(Outcome::Done(created)) => show_once(&state, &session, created, None).await,
         Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
         Err(error) => {

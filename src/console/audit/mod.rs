@@ -5,7 +5,12 @@ mod words;
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::{extract::State as AxumState, http::StatusCode};
+use axum::{
+    body::Body,
+    extract::State as AxumState,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use store::{Standing, audit::Event};
@@ -26,12 +31,13 @@ use crate::{
     domain::{
         Core, agent_keys,
         audit_events::{self, ACTIONS, EventQuery},
+        audit_export::{self, LINES},
         general_keys, management_tokens, models, providers, roster,
     },
     error::{Code, Result},
 };
 
-/// `GET /audit?search=&action=&actor=&target=&cursor=`.
+/// `GET /audit?search=&action=&actor=&target=&since=&until=&cursor=`.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "audit.html")]
 pub struct AuditPage {
@@ -45,6 +51,12 @@ pub struct AuditPage {
     pub actor: String,
     /// Which, as typed.
     pub target: String,
+    /// From this day on, in UTC: `2026-01-31`, or nothing.
+    pub since: String,
+    /// Up to this day.
+    pub until: String,
+    /// Exports what the filters show.
+    pub export_href: String,
     /// Any of the filters is set.
     pub filtered: bool,
     /// Some event on the page is damaged.
@@ -108,38 +120,52 @@ pub struct AuditParams {
     action: String,
     actor: String,
     target: String,
+    since: String,
+    until: String,
     cursor: String,
     #[serde(deserialize_with = "number_or_none")]
     from: u64,
 }
 
 impl AuditParams {
-    fn href(&self, cursor: &str, from: u64) -> String {
+    fn query(&self) -> EventQuery {
+        EventQuery {
+            search: Some(self.search.clone()),
+            action: Some(self.action.clone()),
+            actor_name: Some(self.actor.clone()),
+            target_name: Some(self.target.clone()),
+            from: Some(self.since.clone()),
+            to: Some(self.until.clone()),
+            ..EventQuery::default()
+        }
+    }
+
+    fn is_filtered(&self) -> bool {
+        let filters = [&self.search, &self.action, &self.actor, &self.target, &self.since, &self.until];
+        filters.iter().any(|text| !text.is_empty())
+    }
+
+    fn href(&self, page: &str, cursor: &str, from: u64) -> String {
         let from = Some(from).filter(|from| *from > 0).map(|from| from.to_string()).unwrap_or_default();
         let pairs = [
             ("search", self.search.as_str()),
             ("action", self.action.as_str()),
             ("actor", self.actor.as_str()),
             ("target", self.target.as_str()),
+            ("since", self.since.as_str()),
+            ("until", self.until.as_str()),
             ("cursor", cursor),
             ("from", from.as_str()),
         ];
-        href("/audit", &pairs)
+        href(page, &pairs)
     }
 }
 
 /// `GET /audit`
 pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(params): Params<AuditParams>) -> Answer {
-    let query = EventQuery {
-        search: Some(params.search.clone()),
-        action: Some(params.action.clone()),
-        actor_name: Some(params.actor.clone()),
-        target_name: Some(params.target.clone()),
-        cursor: Some(params.cursor.clone()),
-        ..EventQuery::default()
-    };
+    let query = EventQuery { cursor: Some(params.cursor.clone()), ..params.query() };
     let found = audit_events::list(&state.core, &query).await?;
-    let pager = Pager::of(&found, &params.cursor, params.from, |cursor, from| params.href(cursor, from));
+    let pager = Pager::of(&found, &params.cursor, params.from, |cursor, from| params.href("/audit", cursor, from));
     let now = state.core.clock.now_ms();
     let mut pages = Pages::default();
     let mut rows = Vec::with_capacity(found.items.len());
@@ -157,7 +183,8 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
     }
     let shown = AuditPage {
         shell: session.shell(Nav::Audit),
-        filtered: [&params.search, &params.action, &params.actor, &params.target].iter().any(|text| !text.is_empty()),
+        filtered: params.is_filtered(),
+        export_href: params.href("/audit.ndjson", "", 0),
         actions: ACTIONS
             .iter()
             .map(|action| Choice {
@@ -169,11 +196,20 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
         search: params.search,
         actor: params.actor,
         target: params.target,
+        since: params.since,
+        until: params.until,
         has_damaged: rows.iter().any(|row| row.is_damaged),
         rows,
         pager,
     };
     page(StatusCode::OK, &shown)
+}
+
+/// `GET /audit.ndjson`: every event that the filters show, the oldest first, each with its MAC.
+pub async fn export(AxumState(state): AxumState<State>, _: Session, Params(params): Params<AuditParams>) -> Answer {
+    let body = Body::from_stream(audit_export::stream(&state.core, params.query()).await?);
+    let file = "attachment; filename=\"keyward-audit.ndjson\"";
+    Ok(([(header::CONTENT_TYPE, LINES), (header::CONTENT_DISPOSITION, file)], body).into_response())
 }
 
 impl AuditRow {

@@ -64,6 +64,8 @@ pub struct MemberRow {
     pub role: String,
     /// Has set no password yet.
     pub is_invited: bool,
+    /// Is asked for a second factor at signing in.
+    pub has_second_factor: bool,
     /// Fails its integrity check.
     pub is_damaged: bool,
     /// It is the reader.
@@ -85,6 +87,7 @@ impl MemberRow {
             email: member.email.clone(),
             role: member.role.clone(),
             is_invited: Status::of(member) == Status::Invited,
+            has_second_factor: !member.second_factor.is_empty(),
             is_damaged: standing.is_damaged,
             is_me: member.id == actor.member_id,
             may_change: actor.authority.covers(role.unwrap_or(Role::Owner)),

@@ -1,5 +1,6 @@
 //! `/agent-keys`
 
+mod bulk;
 mod create;
 mod delete;
 mod disable;
