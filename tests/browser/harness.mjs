@@ -336,6 +336,16 @@ export function focused(page) {
   });
 }
 
+/// Presses Tab until the thing with these words has the focus.
+export async function tabTo(page, words) {
+  for (let presses = 0; presses < 60; presses += 1) {
+    await page.keyboard.press("Tab");
+    const here = await focused(page);
+    if (here === words) return;
+  }
+  assert.fail(`Tab never reaches ${words}`);
+}
+
 /// Opens a pop-up by its link: in place with the script, as a page of its own without.
 export async function popUp(page, name) {
   await link(page, name).click();

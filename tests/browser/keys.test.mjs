@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { GOOD_VALUE, TWO_MODES, WIDE, api, button, check, claim, close, field, focused, launch, link, open, popUp, said, send, ours, startProvider, startServer, testKey, until, withPage } from "./harness.mjs";
+import { GOOD_VALUE, TWO_MODES, WIDE, api, button, check, claim, close, field, focused, launch, link, open, ours, popUp, said, send, startProvider, startServer, tabTo, testKey, until, withPage } from "./harness.mjs";
 
 let browser, server, provider, cookie, call, local;
 before(async () => {
@@ -317,16 +317,6 @@ test("Back after Save shows the form, and saving it again changes nothing twice"
   await field(page, "API Key Name").waitFor();
   assert.equal(await page.locator("#value").inputValue(), "", "a secret does not come back");
 }));
-
-/// Presses Tab until the thing with these words has the focus.
-async function tabTo(page, words) {
-  for (let presses = 0; presses < 60; presses += 1) {
-    await page.keyboard.press("Tab");
-    const here = await focused(page);
-    if (here === words) return;
-  }
-  assert.fail(`Tab never reaches ${words}`);
-}
 
 inEach("an agent key is made by Tab and Enter alone", async (page, tag) => {
   await page.goto("/keys/general");
