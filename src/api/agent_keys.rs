@@ -61,6 +61,9 @@ pub struct Limits {
     /// for any text.
     #[schema(example = json!(["gpt-5*"]))]
     allowed_models: Vec<String>,
+    /// Patterns of `provider-name/path`: routes at `/providers/…` that it may call beyond those for inference.
+    #[schema(example = json!(["OpenAI/files*"]))]
+    allowed_routes: Vec<String>,
     /// Addresses and networks that calls come from.
     #[schema(example = json!(["10.0.0.0/8"]))]
     allowed_addresses: Vec<String>,
@@ -79,6 +82,10 @@ pub struct LimitsPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Option<Option<Vec<String>>>,
+    /// At most 100 patterns with a slash. Only who may change providers can add any.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_routes: Option<Option<Vec<String>>>,
     /// At most 100 addresses or networks.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
@@ -98,6 +105,9 @@ impl LimitsPatch {
     fn apply(self, mut limits: KeyLimits) -> Result<KeyLimits, Error> {
         if let Some(models) = self.allowed_models {
             limits.allowed_models = models.unwrap_or_default();
+        }
+        if let Some(routes) = self.allowed_routes {
+            limits.allowed_routes = routes.unwrap_or_default();
         }
         if let Some(addresses) = self.allowed_addresses {
             limits.allowed_addresses = key_limits::parse_addresses(&addresses.unwrap_or_default())?;
@@ -418,6 +428,7 @@ fn limits(column: &str) -> Limits {
     Limits {
         allowed_addresses: limits.addresses(),
         allowed_models: limits.allowed_models,
+        allowed_routes: limits.allowed_routes,
         requests_per_minute: limits.requests_per_minute,
         calls_in_flight: limits.calls_in_flight,
     }

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     State, access,
@@ -141,6 +141,12 @@ fn check_json_type(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
 /// Parses a body; no body is an empty object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    // Serde would take an array for the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| not_json(&error))?;
+        let detail = "must be a JSON object, and is an array";
+        return Err(Problem(Error::refused(String::new(), detail.to_owned(), format!("the body {detail}"))));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(refused)?;
     deserializer.end().map_err(|error| not_json(&error))?;

@@ -9,6 +9,7 @@ mod extract;
 mod general_keys;
 mod installation;
 mod introspection;
+mod leaks;
 mod linked_keys;
 mod management_tokens;
 mod members;
@@ -77,6 +78,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_key_bulk::disable))
         .routes(routes!(agent_key_bulk::enable))
         .routes(routes!(agent_key_bulk::delete))
+        .routes(routes!(leaks::revoke))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))
         .routes(routes!(agent_keys::rotate))

@@ -9,6 +9,7 @@ mod master_key;
 mod migrate_database;
 mod recover;
 mod restore;
+mod scan;
 mod serve;
 
 use std::{io::BufRead, path::PathBuf, process::ExitCode, sync::Arc};
@@ -81,6 +82,12 @@ enum Command {
         /// The same from a file, where the URL holds a password
         #[arg(long, value_name = "FILE", conflicts_with = "to")]
         to_file: Option<PathBuf>,
+    },
+    /// Find agent keys and management tokens in files, logs and git history, offline
+    Scan {
+        /// Files and directories; - reads standard input
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
     },
     /// Work with master keys
     MasterKey {
@@ -181,6 +188,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     if let Some(Command::MasterKey { command: MasterKeyCommand::New }) = cli.command {
         return master_key::new();
     }
+    if let Some(Command::Scan { paths }) = &cli.command {
+        return scan::run(paths);
+    }
     keep_files_private();
     let source = Source::new(&cli.flags, std::env::vars_os()).map_err(failed)?;
     let demo = matches!(cli.command, Some(Command::Serve { demo: true }));
@@ -215,7 +225,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::MasterKey { command: MasterKeyCommand::RotateData { compromised } }) => {
             runtime.block_on(key_rotation::run(config, compromised))
         }
-        Some(Command::MasterKey { command: MasterKeyCommand::New }) => Ok(()),
+        Some(Command::MasterKey { command: MasterKeyCommand::New } | Command::Scan { .. }) => Ok(()),
     }
 }
 

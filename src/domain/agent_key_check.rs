@@ -25,11 +25,7 @@ const LOOK_UP_TRIES: usize = 16;
 /// # Errors
 /// [`Code::InvalidApiKey`], [`Code::ExpiredApiKey`], [`Code::DisabledApiKey`], [`Code::IpNotAllowed`]; [`Code::StorageUnavailable`].
 pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
-    core.lease.check()?;
-    let key = match core.keys.get(token.sha256()) {
-        Some(key) => key,
-        None => look_up(core, token).await?,
-    };
+    let key = known(core, token).await?;
     let now = core.clock.now_ms();
     if let Some(address) = caller {
         core.callers.note(&key, address, key.ends_at <= now || key.disabled, now);
@@ -54,6 +50,18 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr
     }
     core.meter.touch(Used::AgentKey, &key.used, now);
     Ok(key)
+}
+
+/// The key of a secret, good or over: from memory, or from the database.
+///
+/// # Errors
+/// [`Code::InvalidApiKey`] where there is none; [`Code::StorageUnavailable`].
+pub async fn known(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
+    core.lease.check()?;
+    match core.keys.get(token.sha256()) {
+        Some(key) => Ok(key),
+        None => look_up(core, token).await,
+    }
 }
 
 /// Ends the open streams of keys that were deleted or disabled, and of secrets that ended, without a word to this process.

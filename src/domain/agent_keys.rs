@@ -18,6 +18,7 @@ use super::{
     ids,
     key_limits::KeyLimits,
     name::Name,
+    roles::Permission,
 };
 use crate::error::{Code, Error, Result};
 
@@ -94,6 +95,7 @@ impl Draft {
     pub(super) fn new(core: &Core, keyring: &Keyring, actor: &Actor, new: NewKey, now: i64) -> Result<Draft> {
         let named = Error::both(Name::parse(&new.name), parse_days(core, new.expires_in_days));
         let ((name, days), limits) = Error::both(named, new.limits.check())?;
+        check_routes(actor, &KeyLimits::default(), &limits)?;
         let id = ids::mint("ak", now, &core.entropy)?;
         let (secret, row) = agent_secrets::mint(core, keyring, &id, now)?;
         let key = AgentKey {
@@ -159,6 +161,18 @@ pub async fn create(
     Ok(Outcome::Done(created))
 }
 
+/// Routes beyond inference are opened by whoever may change providers: also to a key of one's own they give what the
+/// general key may do.
+fn check_routes(actor: &Actor, before: &KeyLimits, after: &KeyLimits) -> Result<()> {
+    if !after.opens_more_than(before) || actor.authority.may(Permission::WriteProviders) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Forbidden,
+        "you may not open further routes to an agent key; ask somebody who may change providers",
+    ))
+}
+
 /// How many days a key lives.
 fn parse_days(core: &Core, days: Option<i64>) -> Result<i64> {
     let max = core.agent_key_max_days;
@@ -199,7 +213,10 @@ pub async fn edit(
 ) -> Result<AgentKey> {
     let name = name.map(Name::parse).transpose()?;
     change(core, actor, id, version, "agent_key.edit", |key, _now| {
-        key.limits = limits(KeyLimits::of_column(&key.limits)?)?.check()?.to_column();
+        let before = KeyLimits::of_column(&key.limits)?;
+        let after = limits(before.clone())?.check()?;
+        check_routes(actor, &before, &after)?;
+        key.limits = after.to_column();
         if let Some(name) = name {
             (key.name, key.name_key) = (name.text, name.key);
         }
@@ -232,6 +249,18 @@ pub async fn set_disabled(
             (false, true) => key.disabled_at = 0,
             _ => {}
         }
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a key that was found where it should not be: at once, for ever, and with its open streams.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub(super) async fn end_leaked(core: &Core, actor: &Actor, id: &str) -> Result<AgentKey> {
+    change(core, actor, id, None, "agent_key.revoke_leaked", |key, now| {
+        key.expires_at = key.expires_at.min(now);
         Ok(())
     })
     .await
@@ -273,11 +302,10 @@ async fn change(
     if key == before {
         return Ok(before);
     }
-    let mut changes = Changes::default().field("name", before.name.as_str(), key.name.as_str()).field(
-        "disabled",
-        before.disabled_at > 0,
-        key.disabled_at > 0,
-    );
+    let mut changes = Changes::default()
+        .field("name", before.name.as_str(), key.name.as_str())
+        .field("disabled", before.disabled_at > 0, key.disabled_at > 0)
+        .field("expires_at", rfc3339(before.expires_at), rfc3339(key.expires_at));
     if key.limits != before.limits {
         let words =
             |column| KeyLimits::of_column(column).map(|limits| Some(limits.words()).filter(|words| !words.is_empty()));
@@ -287,7 +315,7 @@ async fn change(
     store::agent_keys::update(&mut tx, &key).await.map_err(|error| name_error(error, &key.name))?;
     record(&mut tx, actor, now, action, target(&key), changes).await?;
     let committed = tx.commit().await;
-    core.keys.forget(id, key.disabled_at > 0);
+    core.keys.forget(id, key.disabled_at > 0 || key.expires_at <= now);
     committed?;
     Ok(key)
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 50] = [
+pub const ACTIONS: [&str; 51] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -23,6 +23,7 @@ pub const ACTIONS: [&str; 50] = [
     "agent_key.enable",
     "agent_key.rotate",
     "agent_key.retire",
+    "agent_key.revoke_leaked",
     "agent_key.delete",
     "agent_key.reassign",
     "provider.create",

@@ -21,6 +21,8 @@ pub struct KeyLimits {
     /// Patterns: a model is allowed that one of them matches, by its name or as `provider-name/upstream-model`; `*` stands for
     /// any text.
     pub allowed_models: Vec<String>,
+    /// Patterns: what `provider-name/path` has one that matches may be called at `/providers/…` beyond the inference routes.
+    pub allowed_routes: Vec<String>,
     /// Networks that calls come from.
     pub allowed_addresses: Vec<IpNet>,
     /// Calls in any minute.
@@ -59,6 +61,9 @@ impl KeyLimits {
         let mut parts = Vec::new();
         if !self.allowed_models.is_empty() {
             parts.push(format!("models {}", self.allowed_models.join(", ")));
+        }
+        if !self.allowed_routes.is_empty() {
+            parts.push(format!("further routes {}", self.allowed_routes.join(", ")));
         }
         if !self.allowed_addresses.is_empty() {
             parts.push(format!("addresses {}", self.addresses().join(", ")));
@@ -105,7 +110,15 @@ impl KeyLimits {
                 "must hold names or patterns like gpt-5* or OpenAI/*, of 1 to 256 bytes each",
             )),
         };
-        let lists = Error::both(patterns, long("limits/allowed_addresses", self.allowed_addresses.len()));
+        let routes = match self.allowed_routes.iter().all(|text| is_pattern(text) && text.contains('/')) {
+            true => long("limits/allowed_routes", self.allowed_routes.len()),
+            false => Err(Error::field(
+                "limits/allowed_routes",
+                "must hold patterns of a provider and a path, like OpenAI/files*, of 1 to 256 bytes each",
+            )),
+        };
+        let addresses = long("limits/allowed_addresses", self.allowed_addresses.len());
+        let lists = Error::both(Error::both(patterns, routes), addresses);
         let numbers = Error::both(
             calls("limits/requests_per_minute", self.requests_per_minute),
             calls("limits/calls_in_flight", self.calls_in_flight),
@@ -136,6 +149,22 @@ impl KeyLimits {
                 let pattern = pattern.trim();
                 matches(pattern, name) || matches(pattern, &format!("{provider}/{upstream}"))
             })
+    }
+
+    /// Whether a route is opened that is not one of those for inference. What climbs, or hides a slash, is not.
+    pub fn opens_route(&self, provider: &str, path: &str) -> bool {
+        let is_plain = |segment: &str| {
+            let segment = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+            !segment.is_empty() && segment != "." && segment != ".." && !segment.contains(['/', '\\'])
+        };
+        !self.allowed_routes.is_empty()
+            && path.split('/').all(is_plain)
+            && self.allowed_routes.iter().any(|pattern| matches(pattern.trim(), &format!("{provider}/{path}")))
+    }
+
+    /// Whether these limits open routes that the others do not.
+    pub fn opens_more_than(&self, others: &KeyLimits) -> bool {
+        self.allowed_routes.iter().any(|pattern| !others.allowed_routes.contains(pattern))
     }
 
     /// Lets a call through to a model it may name.
@@ -214,6 +243,7 @@ mod tests {
     fn limits_are_checked_and_read_as_they_were_written() {
         let limits = KeyLimits {
             allowed_models: vec![String::from("gpt-5*")],
+            allowed_routes: Vec::new(),
             allowed_addresses: parse_addresses(&["10.1.2.3/8".into(), " 2001:db8::1 ".into()]).expect("addresses"),
             requests_per_minute: Some(60),
             calls_in_flight: None,
@@ -240,10 +270,26 @@ mod tests {
             KeyLimits { requests_per_minute: Some(0), ..KeyLimits::default() },
             KeyLimits { calls_in_flight: Some(MAX_CALLS + 1), ..KeyLimits::default() },
             KeyLimits { allowed_models: vec![String::from(" ")], ..KeyLimits::default() },
+            KeyLimits { allowed_routes: vec![String::from("files")], ..KeyLimits::default() },
             KeyLimits { allowed_models: vec![String::from("x"); MAX_NAMED + 1], ..KeyLimits::default() },
         ] {
             assert!(bad.check().is_err());
         }
+        let opened = KeyLimits { allowed_routes: vec![String::from("OpenAI/files*")], ..KeyLimits::default() };
+        assert!(opened.opens_route("OpenAI", "files") && opened.opens_route("OpenAI", "files/file-1/content"));
+        for (provider, path) in [
+            ("Other", "files"),
+            ("OpenAI", "batches"),
+            ("OpenAI", "files/../organization"),
+            ("OpenAI", "files/%2e%2e/organization"),
+            ("OpenAI", "files%2f..%2forganization"),
+            ("OpenAI", "files//x"),
+            ("OpenAI", "files\\..\\x"),
+            ("OpenAI", "files/."),
+        ] {
+            assert!(!opened.opens_route(provider, path), "{provider} {path}");
+        }
+        assert!(!KeyLimits::default().opens_route("OpenAI", "files"));
         assert!(parse_addresses(&["10.0.0.0/33".into()]).is_err() && parse_addresses(&["here".into()]).is_err());
     }
 }

@@ -39,6 +39,7 @@ pub mod key_rotation;
 pub mod key_set;
 pub mod key_test;
 pub mod keyring_watch;
+pub mod leaks;
 pub mod lease;
 #[cfg(test)]
 mod lease_model;

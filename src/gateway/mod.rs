@@ -121,7 +121,7 @@ async fn prepare<'a>(
     headers::check_no_token(request.headers(), request.uri())?;
     let (head, incoming) = request.into_parts();
     let mut held = body::read(gateway, key, &head, incoming).await?;
-    let plan = route::resolve(&gateway.core, claim, &head, &held)?;
+    let plan = route::resolve(&gateway.core, claim, &head, &held, &key.limits)?;
     key.limits.check_model(&plan.model_name, &plan.provider.name, &plan.upstream_model)?;
     let admitted = match &key.rate {
         Some(rate) => {

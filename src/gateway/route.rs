@@ -12,6 +12,7 @@ use crate::{
     domain::{
         Core,
         catalog::{KeyLink, ProviderEntry, Route, check_model_name},
+        key_limits::KeyLimits,
         key_set::KeySet,
         prices::Price,
     },
@@ -60,18 +61,18 @@ impl Plan {
     }
 }
 
-/// Resolves a call.
+/// Resolves a call of a key that has these limits.
 ///
 /// # Errors
 /// [`Code::InvalidBody`], [`Code::ModelNotFound`], [`Code::RouteNotAllowed`], [`Code::UnsupportedWireFormat`],
 /// [`Code::NoGeneralKey`], [`Code::StorageUnavailable`] and their like.
-pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>) -> Result<Plan> {
+pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>, limits: &KeyLimits) -> Result<Plan> {
     match claim {
         Claim::OpenAi => openai(core, head, held),
         Claim::Anthropic => anthropic(core, head, held),
         Claim::Gemini => gemini(core, head, held),
         Claim::Azure => azure(core, head, held),
-        Claim::Provider => provider(core, head, held),
+        Claim::Provider => provider(core, head, held, limits),
         Claim::Realtime => realtime::resolve(core, head, held),
         Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
     }
@@ -192,14 +193,20 @@ fn azure(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
     })
 }
 
-fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
+fn provider(core: &Core, head: &Parts, held: &Held<'_>, limits: &KeyLimits) -> Result<Plan> {
     let rest = &head.uri.path()["/providers/".len()..];
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let provider = core.catalog().provider(&decoded(name)?)?;
     let kind = provider.kind;
-    allowed(kind, head, path)?;
     let wire = llm::route_wire(kind, path);
     let auth = if wire == kind.wire() { kind.native_auth() } else { kind.openai_auth() };
+    if let Err(refused) = allowed(kind, head, path) {
+        return if limits.opens_route(&provider.name, path) {
+            opened(provider, head, path, wire, auth)
+        } else {
+            Err(refused)
+        };
+    }
     let body = json_body(head, held, path)?;
     let model = body.as_ref().and_then(|body| body.model.as_ref()).map(|model| model.value.as_ref());
     if let Some(model) = model {
@@ -221,6 +228,25 @@ fn provider(core: &Core, head: &Parts, held: &Held<'_>) -> Result<Plan> {
         path: with_query(format!("{}/{path}", target.base_path), head),
         drop_usage_chunk: usage && !body.as_ref().is_some_and(llm::Body::asked_for_usage),
         body: body.as_ref().and_then(|body| body.rewrite(None, usage)),
+    })
+}
+
+/// A call to a route that the key's limits open: passed as it is, whatever it holds.
+fn opened(provider: Arc<ProviderEntry>, head: &Parts, path: &str, wire: WireFormat, auth: Auth) -> Result<Plan> {
+    let route = Route {
+        key: provider.key.clone(),
+        model_name: "".into(),
+        upstream_model: String::new(),
+        is_known: false,
+        price: Price::default(),
+        provider,
+    };
+    finish(route, |target| Wired {
+        auth,
+        wire,
+        path: with_query(format!("{}/{path}", target.base_path), head),
+        drop_usage_chunk: false,
+        body: None,
     })
 }
 
@@ -338,7 +364,7 @@ fn not_allowed(kind: Kind, method: &Method, path: &str) -> Error {
         Code::RouteNotAllowed,
         format!(
             "{method} {path:?} is not one of the inference and model-list routes of {}, which are all that an agent key \
-             may call by default",
+             may call by default; an administrator of Keyward can open further ones to it (allowed_routes)",
             kind.label()
         ),
     )

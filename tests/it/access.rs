@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 48] = [
+const EXPECTED: [Rule; 49] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -32,6 +32,8 @@ const EXPECTED: [Rule; 48] = [
     ("POST /agent-keys/bulk-disable", "owner admin operator member", ""),
     ("POST /agent-keys/bulk-enable", "owner admin operator member", ""),
     ("POST /agent-keys/bulk-delete", "owner admin member", ""),
+    // Whoever has a key may end it, signed in or not.
+    ("POST /agent-keys/revoke-leaked", ALL, ""),
     ("POST /agent-keys/{id}/rotate", "owner admin member", "owner admin"),
     ("POST /agent-keys/{id}/retire", "owner admin operator member", "owner admin operator"),
     ("GET /agent-keys/{id}/secrets", ALL, "owner admin operator auditor"),

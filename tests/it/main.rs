@@ -19,6 +19,7 @@ mod gateway;
 mod general_keys;
 mod idempotency;
 mod layering;
+mod leaks;
 mod management;
 mod management_tokens;
 mod members;

@@ -106,3 +106,19 @@ async fn answers_are_not_to_be_stored() {
     assert!(created.header("cache-control").is_some_and(|text| text.contains("no-store")), "{:?}", created.headers);
     assert_eq!(created.header("x-content-type-options"), Some("nosniff"));
 }
+
+#[tokio::test]
+async fn an_array_is_no_object_also_where_nothing_is_required() {
+    let keyward = TestServer::start().await;
+    let api = keyward.api();
+    let key = api.agent_key("ABC-Key").await;
+    let path = format!("/agent-keys/{}", key["id"].as_str().unwrap());
+    for (path, body) in [
+        (format!("{path}/disable"), json!([])),
+        (format!("{path}/retire"), json!([])),
+        (String::from("/agent-keys"), json!(["by its place"])),
+    ] {
+        api.post(&path, body).await.problem(422);
+    }
+    assert_eq!(api.get(&path).await.expect(200).json()["status"], "active");
+}

@@ -51,6 +51,6 @@ pub use provider_value::{ProviderValue, ValueError};
 pub use purpose_key::{KeyPlace, Purpose, PurposeKey};
 pub use recovery_code::RecoveryCode;
 pub use seal::{Place, ResealError, Resealed, SealError};
-pub use token::{Token, TokenError, TokenKind, contains_token};
+pub use token::{FoundToken, MAX_TOKEN_LEN, Token, TokenError, TokenKind, contains_token, find_tokens};
 pub use totp::TotpSecret;
 pub use wrapped_key::{CHECK_TEXT, check_associated_data};

@@ -79,12 +79,37 @@ pub enum TokenError {
 
 /// Whether a well-formed agent key or management token stands anywhere inside `bytes`, whatever surrounds it.
 pub fn contains_token(bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'k', bytes).any(|start| {
-        let rest = &bytes[start..];
-        [TokenKind::Agent, TokenKind::Management]
-            .iter()
-            .filter_map(|kind| rest.get(..kind.token_len()))
-            .any(|candidate| check(candidate).is_ok())
+    places(bytes).next().is_some()
+}
+
+/// The longest token, in bytes.
+pub const MAX_TOKEN_LEN: usize = "kwm_".len() + RANDOM_LEN + CHECKSUM_LEN;
+
+/// A well-formed token that stands somewhere, with no more of it than a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundToken {
+    /// Whose secret it is.
+    pub kind: TokenKind,
+    /// Where it begins, in bytes.
+    pub at: usize,
+    /// Its first and last 4 characters.
+    pub mask: String,
+}
+
+/// Every well-formed agent key and management token inside `bytes`, whatever surrounds it.
+pub fn find_tokens(bytes: &[u8]) -> impl Iterator<Item = FoundToken> {
+    places(bytes).map(|(kind, at)| {
+        let token = &bytes[at..at + kind.token_len()];
+        let part = |part| String::from_utf8_lossy(part).into_owned();
+        FoundToken { kind, at, mask: format!("{}******{}", part(&token[..4]), part(&token[token.len() - 4..])) }
+    })
+}
+
+fn places(bytes: &[u8]) -> impl Iterator<Item = (TokenKind, usize)> {
+    memchr::memchr_iter(b'k', bytes).filter_map(|at| {
+        let kinds = [TokenKind::Agent, TokenKind::Management];
+        let is_there = |kind: &TokenKind| bytes[at..].get(..kind.token_len()).is_some_and(|token| check(token).is_ok());
+        kinds.into_iter().find(is_there).map(|kind| (kind, at))
     })
 }
 

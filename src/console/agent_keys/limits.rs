@@ -14,6 +14,8 @@ use crate::{
 pub struct Typed {
     /// Models.
     pub allowed_models: String,
+    /// Routes beyond inference.
+    pub allowed_routes: String,
     /// Addresses.
     pub allowed_addresses: String,
     /// Requests a minute.
@@ -27,6 +29,8 @@ pub struct Typed {
 pub struct LimitFields {
     /// Models.
     pub allowed_models: Field,
+    /// Routes beyond inference.
+    pub allowed_routes: Field,
     /// Addresses.
     pub allowed_addresses: Field,
     /// Requests a minute.
@@ -43,6 +47,7 @@ impl Typed {
         let number = |limit: Option<u32>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         Typed {
             allowed_models: limits.allowed_models.join("\n"),
+            allowed_routes: limits.allowed_routes.join("\n"),
             allowed_addresses: limits.addresses().join("\n"),
             requests_per_minute: number(limits.requests_per_minute),
             calls_in_flight: number(limits.calls_in_flight),
@@ -69,8 +74,8 @@ impl Typed {
             number("limits/calls_in_flight", &self.calls_in_flight),
         );
         let (allowed_addresses, (requests_per_minute, calls_in_flight)) = Error::both(addresses, numbers)?;
-        let allowed_models = lines(&self.allowed_models);
-        KeyLimits { allowed_models, allowed_addresses, requests_per_minute, calls_in_flight }.check()
+        let (allowed_models, allowed_routes) = (lines(&self.allowed_models), lines(&self.allowed_routes));
+        KeyLimits { allowed_models, allowed_routes, allowed_addresses, requests_per_minute, calls_in_flight }.check()
     }
 
     /// In words, for a comparison.
@@ -79,9 +84,10 @@ impl Typed {
     }
 
     /// As the form's fields, by their names.
-    pub fn fields(&self) -> [(&'static str, &str); 4] {
+    pub fn fields(&self) -> [(&'static str, &str); 5] {
         [
             ("allowed_models", &self.allowed_models),
+            ("allowed_routes", &self.allowed_routes),
             ("allowed_addresses", &self.allowed_addresses),
             ("requests_per_minute", &self.requests_per_minute),
             ("calls_in_flight", &self.calls_in_flight),
@@ -95,13 +101,19 @@ impl LimitFields {
         let is_set = typed.fields().iter().any(|(_, value)| !value.trim().is_empty());
         let fields = LimitFields {
             allowed_models: Field::new(typed.allowed_models, refused.take("limits/allowed_models")),
+            allowed_routes: Field::new(typed.allowed_routes, refused.take("limits/allowed_routes")),
             allowed_addresses: Field::new(typed.allowed_addresses, refused.take("limits/allowed_addresses")),
             requests_per_minute: Field::new(typed.requests_per_minute, refused.take("limits/requests_per_minute")),
             calls_in_flight: Field::new(typed.calls_in_flight, refused.take("limits/calls_in_flight")),
             is_open: is_set,
         };
-        let all =
-            [&fields.allowed_models, &fields.allowed_addresses, &fields.requests_per_minute, &fields.calls_in_flight];
+        let all = [
+            &fields.allowed_models,
+            &fields.allowed_routes,
+            &fields.allowed_addresses,
+            &fields.requests_per_minute,
+            &fields.calls_in_flight,
+        ];
         let is_open = is_set || all.iter().any(|field| field.error.is_some());
         LimitFields { is_open, ..fields }
     }

@@ -151,11 +151,10 @@ async fn limits_are_set_merged_and_taken_away_and_nonsense_is_refused() {
     let api = keyward.api();
     let body = json!({ "name": "narrow", "limits": { "allowed_models": ["a", "b*"], "requests_per_minute": 5 } });
     let made = api.post("/agent-keys", body).await.expect(201).json();
-    let wanted = json!({ "allowed_models": ["a", "b*"], "allowed_addresses": [], "requests_per_minute": 5, "calls_in_flight": null });
+    let wanted = json!({ "allowed_models": ["a", "b*"], "allowed_routes": [], "allowed_addresses": [], "requests_per_minute": 5, "calls_in_flight": null });
     assert_eq!(made["limits"], wanted);
     let merged = limit(&api, &made, json!({ "calls_in_flight": 7, "allowed_models": [] })).await;
-    let wanted =
-        json!({ "allowed_models": [], "allowed_addresses": [], "requests_per_minute": 5, "calls_in_flight": 7 });
+    let wanted = json!({ "allowed_models": [], "allowed_routes": [], "allowed_addresses": [], "requests_per_minute": 5, "calls_in_flight": 7 });
     assert_eq!(merged["limits"], wanted);
     assert_eq!(limit(&api, &made, json!({})).await["limits"], wanted);
     let path = format!("/agent-keys/{}", made["id"].as_str().unwrap());

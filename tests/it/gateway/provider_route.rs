@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::harness::{FakeProvider, TestServer};
+use crate::harness::{FakeProvider, Reply, TestServer};
 
 #[tokio::test]
 async fn the_path_is_appended_to_the_base_url_and_the_key_injected() {
@@ -56,6 +56,60 @@ async fn routes_off_the_closed_list_are_refused() {
         answer.refused(403, "route_not_allowed");
     }
     provider.received_nothing();
+}
+
+#[tokio::test]
+async fn further_routes_are_opened_to_a_key_by_whoever_may_change_providers() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    let api = keyward.api();
+    let opened = json!({ "limits": { "allowed_routes": ["fake/files*", "fake/batches"] } });
+    let key = api.patch(&world.agent_key_path(), opened.clone()).await.expect(200).json();
+    assert_eq!(key["limits"]["allowed_routes"], json!(["fake/files*", "fake/batches"]));
+
+    // Passed as it is, whatever it holds, with the general key.
+    let path = "/providers/fake/files?purpose=batch";
+    let body = "--x\r\nnot json, and no form either";
+    let sent =
+        world.agent.request(Method::POST, path).header("content-type", "multipart/form-data; boundary=x").body(body);
+    provider.next(Reply::with(200, &[("content-type", "application/json")], r#"{"id":"file-1"}"#));
+    assert_eq!(world.agent.send(sent).await.expect(200).json()["id"], "file-1");
+    let call = provider.last_call();
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/v1/files?purpose=batch"));
+    assert_eq!(
+        (&call.body[..], call.header("authorization")),
+        (body.as_bytes(), Some(format!("Bearer {}", world.value).as_str()))
+    );
+    provider.next(Reply::with(200, &[("content-type", "application/octet-stream")], "bytes"));
+    assert_eq!(world.agent.get("/providers/fake/files/file-1/content").await.expect(200).text(), "bytes");
+    // Inference goes on as before, and nothing else is open.
+    world.agent.chat("fake/small").await.expect(200);
+    provider.forget();
+    for path in
+        ["organization/users", "batches/b-1", "files/..%2forganization", "files/%2e%2e/organization", "files//x"]
+    {
+        let answer = world.agent.get(&format!("/providers/fake/{path}")).await;
+        assert!([400, 403].contains(&answer.status), "{path}: {answer}");
+    }
+    let other = keyward.agent(api.agent_key("other").await["secret"].as_str().unwrap());
+    other.get("/providers/fake/files").await.refused(403, "route_not_allowed");
+    provider.received_nothing();
+
+    // A member may limit their own key, and not open more with it.
+    let member = keyward.person("mia", "member").await.api;
+    let own = member.post("/agent-keys", json!({ "name": "mias" })).await.expect(201).json();
+    let path = format!("/agent-keys/{}", own["id"].as_str().unwrap());
+    member.patch(&path, opened.clone()).await.problem(403);
+    let mut new = opened.clone();
+    new["name"] = json!("another");
+    member.post("/agent-keys", new.clone()).await.problem(403);
+    member.post("/agent-keys/bulk-create", json!({ "agent_keys": [new] })).await.problem(403);
+    api.patch(&path, opened).await.expect(200);
+    member.patch(&path, json!({ "limits": { "requests_per_minute": 5 } })).await.expect(200);
+    for wrong in [json!(["files"]), json!([" "]), json!("fake/files")] {
+        api.patch(&path, json!({ "limits": { "allowed_routes": wrong } })).await.problem(422);
+    }
 }
 
 #[tokio::test]

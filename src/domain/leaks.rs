@@ -1,0 +1,59 @@
+//! Agent keys that somebody found where they should not be: whoever has one may end it, and prove with it that it is out.
+
+use std::sync::Arc;
+
+use vault::{Token, TokenKind};
+
+use super::{Core, actor::Actor, agent_key_check, agent_keys, agent_secrets};
+use crate::error::{Code, Error, Result};
+
+/// What came of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was good, and is over for ever.
+    Revoked,
+    /// It was over already.
+    AlreadyEnded,
+    /// It is no key of this installation, or one that was deleted.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Revoked => "revoked",
+            Outcome::AlreadyEnded => "already_ended",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// Ends a leaked agent key at once and for ever, with its open streams; of a key that was rotated since, the old secret.
+///
+/// # Errors
+/// A text that is no agent key, as the field `key`; [`Code::StorageUnavailable`].
+pub async fn revoke(core: &Arc<Core>, actor: &Actor, text: &str) -> Result<Outcome> {
+    let token = Token::parse(text.trim().as_bytes()).map_err(|reason| Error::field("key", reason.to_string()))?;
+    if token.kind() != TokenKind::Agent {
+        return Err(Error::field("key", "is a management token; delete it in Keyward, under Settings"));
+    }
+    let key = match agent_key_check::known(core, &token).await {
+        Ok(key) => key,
+        Err(error) if error.code == Code::InvalidApiKey => return Ok(Outcome::Unknown),
+        Err(error) => return Err(error),
+    };
+    if key.ends_at <= core.clock.now_ms() {
+        return Ok(Outcome::AlreadyEnded);
+    }
+    let ended = match key.is_replaced {
+        true => agent_secrets::retire(core, actor, &key.id, None).await,
+        false => agent_keys::end_leaked(core, actor, &key.id).await,
+    };
+    match ended {
+        Ok(_) => Ok(Outcome::Revoked),
+        // Somebody was faster.
+        Err(error) if error.code == Code::NotFound => Ok(Outcome::AlreadyEnded),
+        Err(error) => Err(error),
+    }
+}
