@@ -77,8 +77,12 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// What binding says; [`io::ErrorKind::AddrInUse`] also where the other listener would share the address with us.
 pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // Sharing a port between cores also shares it with any other process of ours: see that nobody is there.
-    drop(std::net::TcpListener::bind(address)?);
+    // Sharing a port between cores also shares it with any other process of ours: see that nobody is there. Bound only, and
+    // not listening, so that nobody is taken in who would then be cut off.
+    let alone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    alone.set_reuse_address(true)?;
+    alone.bind(&address.into())?;
+    drop(alone);
     let mut address = address;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
@@ -198,11 +202,16 @@ async fn run(core: Core, socket: std::net::TcpListener) {
             }
         }
     }
-    // Whom the system took in already, with a call perhaps, would be cut off unheard with the listener.
-    while let Ok((stream, peer)) = accept_waiting(&listener) {
-        take(stream, peer);
+    // Whom the system took in already, with a call perhaps, would be cut off unheard with the listener. It leaves the runtime
+    // first, so that as little as can be lies between the last look and its end.
+    match listener.into_std() {
+        Ok(listener) => {
+            let waiting: Vec<_> = std::iter::from_fn(|| accept_waiting(&listener).ok()).collect();
+            drop(listener);
+            waiting.into_iter().for_each(|(stream, peer)| take(stream, peer));
+        }
+        Err(error) => tracing::warn!(%error, "connections that waited are cut off"),
     }
-    drop(listener);
     open.close();
     if tokio::time::timeout(core.stop_timeout, open.wait()).await.is_err() {
         tracing::warn!(open = open.len(), "calls that are still open are cut");
@@ -210,8 +219,7 @@ async fn run(core: Core, socket: std::net::TcpListener) {
 }
 
 /// A connection that waits to be accepted.
-fn accept_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    // Asked past the runtime, which may not have heard of it yet.
+fn accept_waiting(listener: &std::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = SockRef::from(listener);
     let (stream, peer) = socket.accept()?;
     stream.set_nonblocking(true)?;

@@ -110,7 +110,8 @@ impl Scan {
             }
             Err(error) => {
                 self.unread += 1;
-                eprintln!("keyward: the git history of {} was not gone through: {error}", repository.display());
+                let place = plain(&repository.display().to_string());
+                eprintln!("keyward: the git history of {place} was not gone through: {error}");
             }
         }
     }
@@ -161,12 +162,12 @@ impl Scan {
             TokenKind::Agent => "agent key",
             TokenKind::Management => "management token",
         };
-        println!("{place}:{}:{}: {kind} {}", finding.line, finding.column, finding.what.mask);
+        println!("{}:{}:{}: {kind} {}", plain(place), finding.line, finding.column, finding.what.mask);
     }
 
     fn could_not(&mut self, path: &Path, error: &io::Error) {
         self.unread += 1;
-        eprintln!("keyward: {} was not read: {error}", path.display());
+        eprintln!("keyward: {} was not read: {error}", plain(&path.display().to_string()));
     }
 }
 
@@ -178,10 +179,17 @@ fn is_git(path: &Path) -> bool {
     is_bare(path) || path.join(".git").exists()
 }
 
+/// git, which may neither write nor fetch: a repository's own settings could say with which command.
 fn git(repository: &Path) -> Command {
     let mut git = Command::new("git");
-    git.arg("-C").arg(repository).stdin(Stdio::null()).env("GIT_OPTIONAL_LOCKS", "0");
+    git.arg("-C").arg(repository).stdin(Stdio::null());
+    git.envs([("GIT_OPTIONAL_LOCKS", "0"), ("GIT_NO_LAZY_FETCH", "1"), ("GIT_ALLOW_PROTOCOL", "none")]);
     git
+}
+
+/// A name as it can be printed: whoever named a file does not write to the terminal.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Under which path an object was committed; objects without one are not here.
