@@ -178,6 +178,9 @@ impl App {
         if let Err(error) = self.core.meter.flush(&self.core).await {
             error.log("");
         }
+        if let Err(error) = self.core.spending.flush(&self.core, true).await {
+            error.log("");
+        }
         if let Err(error) = self.core.callers.flush(&self.core).await {
             error.log("");
         }
@@ -416,6 +419,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
             error.log("");
         }
         if let Err(error) = core.callers.flush(&core).await {
+            error.log("");
+        }
+        if let Err(error) = core.spending.flush(&core, false).await {
             error.log("");
         }
         if let Err(error) = sessions::record_refused(&core).await {

@@ -31,8 +31,11 @@ codes! {
     DisabledApiKey = "disabled_api_key", 401, "The agent key is disabled";
     RouteNotAllowed = "route_not_allowed", 403, "The agent key may not use this route";
     ModelNotAllowed = "model_not_allowed", 403, "The agent key may not use this model";
+    PolicyNotMet = "policy_not_met", 403, "The agent key has not what the policy asks";
+    PolicyNotFound = "policy_not_found", 404, "There is no such policy";
     IpNotAllowed = "ip_not_allowed", 403, "The agent key may not be used from this address";
     RateLimitExceeded = "rate_limit_exceeded", 429, "The agent key was used as often as it may";
+    InsufficientQuota = "insufficient_quota", 429, "The agent key has used its budget";
     ModelNotFound = "model_not_found", 404, "There is no such model";
     ProviderNotFound = "provider_not_found", 404, "There is no such provider";
     BodyTooLarge = "body_too_large", 413, "The body is too large";

@@ -383,11 +383,10 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
         let response = gateway::handle(&core.gateway, claim, request, from, &request_id).await;
         core.metrics.answered(response.status());
         response
-    } else if verify::claims(path) {
+    } else if let Some(question) = verify::question(path) {
         core.metrics.verified();
-        verify::handle(&core.gateway.core, request.headers(), caller(core, &request, peer), &request_id)
-            .await
-            .map(GatewayBody::full)
+        let from = caller(core, &request, peer);
+        verify::handle(&core.gateway.core, question, request.headers(), from, &request_id).await.map(GatewayBody::full)
     } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz") {
         let mut response = Response::new(GatewayBody::full("there is nothing at this path\n".into()));
         *response.status_mut() = StatusCode::NOT_FOUND;

@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 49] = [
+const RULES: [(&str, &str, Permission); 57] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -28,10 +28,13 @@ const RULES: [(&str, &str, Permission); 49] = [
     ("POST", "/api/v1/agent-keys/bulk-disable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/bulk-enable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/bulk-delete", DeleteAgentKeys),
+    ("POST", "/api/v1/agent-keys/bulk-tag", EditAgentKeys),
     // Whoever rotates a key is shown a secret, as whoever creates one.
     ("POST", "/api/v1/agent-keys/{id}/rotate", CreateAgentKeys),
     ("POST", "/api/v1/agent-keys/{id}/retire", EditAgentKeys),
     ("GET", "/api/v1/agent-keys/{id}/secrets", ReadAgentKeys),
+    ("GET", "/api/v1/agent-key-defaults", ReadPolicies),
+    ("PATCH", "/api/v1/agent-key-defaults", WritePolicies),
     ("GET", "/api/v1/providers", ReadProviders),
     ("POST", "/api/v1/providers", WriteProviders),
     ("GET", "/api/v1/providers/{id}", ReadProviders),
@@ -45,6 +48,11 @@ const RULES: [(&str, &str, Permission); 49] = [
     ("GET", "/api/v1/models/{id}", ReadModels),
     ("PATCH", "/api/v1/models/{id}", WriteModels),
     ("DELETE", "/api/v1/models/{id}", WriteModels),
+    ("GET", "/api/v1/policies", ReadPolicies),
+    ("POST", "/api/v1/policies", WritePolicies),
+    ("GET", "/api/v1/policies/{id}", ReadPolicies),
+    ("PATCH", "/api/v1/policies/{id}", WritePolicies),
+    ("DELETE", "/api/v1/policies/{id}", WritePolicies),
     ("GET", "/api/v1/members", ReadMembers),
     ("POST", "/api/v1/members", WriteMembers),
     ("GET", "/api/v1/members/{id}", ReadMembers),

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State as AxumState,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,14 @@ use super::{
     agent_keys::{Body, New, render},
     extract::{Caller, JsonBody},
     problem::{ApiResult, ProblemBody},
+    types::objects,
 };
 use crate::{
     csv,
     domain::{
         actor::Actor,
         agent_key_bulk::{self, Act, MAX_AT_ONCE, Which},
-        agent_keys,
+        agent_key_defaults, agent_keys,
         clock::rfc3339,
         idempotency::Outcome,
     },
@@ -33,6 +34,7 @@ use crate::{
 #[schema(as = NewAgentKeys)]
 pub struct NewKeys {
     /// 1 to 1,000 keys, of names that all differ.
+    #[serde(deserialize_with = "objects")]
     #[schema(min_items = 1, max_items = 1000)]
     agent_keys: Vec<New>,
 }
@@ -58,6 +60,31 @@ pub struct Choice {
     search: Option<String>,
     /// `active`, `expired` or `disabled`.
     status: Option<String>,
+    /// One tag that they have.
+    tag: Option<String>,
+}
+
+/// Which agent keys, and which tags they get and lose.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AgentKeysTagging)]
+pub struct Tagging {
+    /// At most 1,000.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    ids: Vec<String>,
+    /// Part of the name, in any case.
+    search: Option<String>,
+    /// `active`, `expired` or `disabled`.
+    status: Option<String>,
+    /// One tag that they have.
+    tag: Option<String>,
+    /// Tags that they get.
+    #[serde(default)]
+    add: Vec<String>,
+    /// Tags that they lose.
+    #[serde(default)]
+    remove: Vec<String>,
 }
 
 /// What came of it.
@@ -114,7 +141,7 @@ pub async fn create(
             }
         }
     }
-    let accepts = |value: &axum::http::HeaderValue| value.to_str().is_ok_and(|accepted| accepted.contains("text/csv"));
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|accepted| accepted.contains("text/csv"));
     let mut response = if headers.get_all(header::ACCEPT).iter().any(accepts) {
         let mut table = String::from("id,name,secret,expires_at\r\n");
         for (key, secret) in keys {
@@ -123,10 +150,11 @@ pub async fn create(
         }
         (StatusCode::CREATED, [(header::CONTENT_TYPE, csv::MEDIA_TYPE)], table).into_response()
     } else {
-        let items = keys.into_iter().map(|(key, secret)| render(key, now, secret)).collect();
+        let (_, default) = agent_key_defaults::get(&state.core).await?;
+        let items = keys.into_iter().map(|(key, secret)| render(key, &default, now, secret)).collect();
         (StatusCode::CREATED, Json(CreatedKeys { items })).into_response()
     };
-    response.headers_mut().insert(header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -169,9 +197,23 @@ pub async fn delete(
     act(&state, &actor, body.value, Act::Delete).await
 }
 
+/// Tag many agent keys
+///
+/// As with disabling.
+#[utoipa::path(post, path = "/api/v1/agent-keys/bulk-tag", tag = "Agent keys", request_body = Tagging,
+    responses((status = 200, body = Acted), (status = "default", body = ProblemBody)))]
+pub async fn tag(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    body: JsonBody<Tagging>,
+) -> ApiResult<Json<Acted>> {
+    let Tagging { ids, search, status, tag, add, remove } = body.value;
+    act(&state, &actor, Choice { ids, search, status, tag }, Act::Tag { add, remove }).await
+}
+
 async fn act(state: &State, actor: &Actor, choice: Choice, act: Act) -> ApiResult<Json<Acted>> {
-    let Choice { ids, search, status } = choice;
-    let acted = agent_key_bulk::act(&state.core, actor, Which { ids, search, status }, act).await?;
+    let Choice { ids, search, status, tag } = choice;
+    let acted = agent_key_bulk::act(&state.core, actor, Which { ids, search, status, tag }, act).await?;
     let failed = acted.failed.into_iter().map(|(id, detail)| Failed { id, detail }).collect();
     Ok(Json(Acted { done: acted.done, failed }))
 }

@@ -12,18 +12,20 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     State,
     extract::{Caller, IfMatch, JsonBody, Params},
+    key_limits::{Limits, LimitsPatch},
     problem::{ApiResult, ProblemBody},
-    types::{CreatedBy, List, Resource, not_null, present},
+    types::{CreatedBy, List, Resource, not_null, object, object_or_null, present},
 };
 use crate::{
     domain::{
-        agent_key_list,
-        agent_keys::{self, Created, NewKey, Status},
+        agent_key_defaults, agent_key_list,
+        agent_keys::{self, Created, Edit, LimitsChange, NewKey, Status},
         agent_secrets,
         clock::{rfc3339, rfc3339_or_none},
         idempotency::Outcome,
-        key_limits::{self, KeyLimits},
+        key_limits::KeyLimits,
         paging::ListQuery,
+        tags,
     },
     error::Error,
 };
@@ -47,79 +49,20 @@ pub struct Body {
     last_used_at: Option<String>,
     created_by: CreatedBy,
     expires_at: String,
+    /// The member whose it is.
+    owner_id: String,
+    /// What it is for.
+    description: String,
+    /// Words to find it by, and that policies ask for.
+    #[schema(example = json!(["prod", "team:search"]))]
+    tags: Vec<String>,
+    /// Its own.
     limits: Limits,
+    /// Those that hold: its own, and the default ones where it has none.
+    effective_limits: Limits,
     /// Only in the answer to the creation or the rotation, that once.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
-}
-
-/// What an agent key may call, from where and how often. An empty list, and null, is no limit.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AgentKeyLimits)]
-pub struct Limits {
-    /// Patterns: a model is allowed that one of them matches, by its name or as `provider-name/upstream-model`; `*` stands
-    /// for any text.
-    #[schema(example = json!(["gpt-5*"]))]
-    allowed_models: Vec<String>,
-    /// Patterns of `provider-name/path`: routes at `/providers/…` that it may call beyond those for inference.
-    #[schema(example = json!(["OpenAI/files*"]))]
-    allowed_routes: Vec<String>,
-    /// Addresses and networks that calls come from.
-    #[schema(example = json!(["10.0.0.0/8"]))]
-    allowed_addresses: Vec<String>,
-    /// Calls in any minute; of several servers each takes its share of them.
-    requests_per_minute: Option<u32>,
-    /// Calls at once, likewise.
-    calls_in_flight: Option<u32>,
-}
-
-/// Limits to set: what is absent stays (or is none, for a new key), null or an empty list takes a limit away.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = AgentKeyLimitsEdit)]
-pub struct LimitsPatch {
-    /// At most 100 patterns of 1 to 256 bytes.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Vec<String>>)]
-    allowed_models: Option<Option<Vec<String>>>,
-    /// At most 100 patterns with a slash. Only who may change providers can add any.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Vec<String>>)]
-    allowed_routes: Option<Option<Vec<String>>>,
-    /// At most 100 addresses or networks.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Vec<String>>)]
-    allowed_addresses: Option<Option<Vec<String>>>,
-    /// From 1 to 1,000,000.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
-    requests_per_minute: Option<Option<u32>>,
-    /// From 1 to 1,000,000.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
-    calls_in_flight: Option<Option<u32>>,
-}
-
-impl LimitsPatch {
-    /// What becomes of limits.
-    fn apply(self, mut limits: KeyLimits) -> Result<KeyLimits, Error> {
-        if let Some(models) = self.allowed_models {
-            limits.allowed_models = models.unwrap_or_default();
-        }
-        if let Some(routes) = self.allowed_routes {
-            limits.allowed_routes = routes.unwrap_or_default();
-        }
-        if let Some(addresses) = self.allowed_addresses {
-            limits.allowed_addresses = key_limits::parse_addresses(&addresses.unwrap_or_default())?;
-        }
-        if let Some(calls) = self.requests_per_minute {
-            limits.requests_per_minute = calls;
-        }
-        if let Some(calls) = self.calls_in_flight {
-            limits.calls_in_flight = calls;
-        }
-        Ok(limits)
-    }
 }
 
 /// A new agent key.
@@ -132,6 +75,13 @@ pub struct New {
     /// Its life in days; the policy's maximum (90) where absent.
     #[schema(minimum = 1)]
     expires_in_days: Option<i64>,
+    /// At most 500 characters.
+    description: Option<String>,
+    /// At most 20 words of 1 to 63 small letters, digits and `-_.:/`.
+    tags: Option<Vec<String>>,
+    /// The member whose it is; whoever creates it where absent. Only who may edit everybody's keys can name another.
+    owner_id: Option<String>,
+    #[serde(default, deserialize_with = "object_or_null")]
     limits: Option<LimitsPatch>,
 }
 
@@ -141,9 +91,10 @@ impl New {
     /// # Errors
     /// A refused limit.
     pub(super) fn parse(self) -> Result<NewKey, Error> {
-        let New { name, expires_in_days, limits } = self;
+        let New { name, expires_in_days, description, tags, owner_id, limits } = self;
         let limits = limits.unwrap_or_default().apply(KeyLimits::default())?;
-        Ok(NewKey { name, expires_in_days, limits })
+        let (description, tags) = (description.unwrap_or_default(), tags.unwrap_or_default());
+        Ok(NewKey { name, expires_in_days, limits, description, tags, owner_id })
     }
 }
 
@@ -154,7 +105,18 @@ impl New {
 pub struct Patch {
     #[serde(default, deserialize_with = "not_null")]
     name: Option<String>,
+    /// Null takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    /// All of them; null takes them away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    tags: Option<Option<Vec<String>>>,
+    /// Another member. Only who may edit everybody's keys can give one away.
     #[serde(default, deserialize_with = "not_null")]
+    owner_id: Option<String>,
+    #[serde(default, deserialize_with = "object")]
     limits: Option<LimitsPatch>,
 }
 
@@ -209,6 +171,8 @@ pub struct AgentKeyParams {
     search: Option<String>,
     /// `active`, `expired` or `disabled`.
     status: Option<String>,
+    /// One tag that they have.
+    tag: Option<String>,
     /// `expires_at` (the default), `name`, `created_at` or `last_used_at`, behind `-` for descending order.
     sort: Option<String>,
     /// Rows a page, from 1 to 200; 50 where absent.
@@ -226,11 +190,12 @@ pub async fn list(
     Caller(actor): Caller,
     Params(params): Params<AgentKeyParams>,
 ) -> ApiResult<Json<List<Body>>> {
-    let AgentKeyParams { search, status, sort, limit, cursor } = params;
+    let AgentKeyParams { search, status, tag, sort, limit, cursor } = params;
     let query = ListQuery { search, sort, limit, cursor };
-    let page = agent_key_list::list(&state.core, &actor, &query, status.as_deref()).await?;
+    let page = agent_key_list::list(&state.core, &actor, &query, status.as_deref(), tag.as_deref()).await?;
     let now = state.core.clock.now_ms();
-    Ok(List::of(page, |key| render(key, now, None)))
+    let (_, default) = agent_key_defaults::get(&state.core).await?;
+    Ok(List::of(page, |key| render(key, &default, now, None)))
 }
 
 /// Create an agent key
@@ -256,7 +221,7 @@ pub async fn read(
     Path(id): Path<String>,
 ) -> ApiResult<Resource<Body>> {
     let key = agent_keys::get(&state.core, &id).await?;
-    Ok(resource(&state, key))
+    resource(&state, key).await
 }
 
 /// Edit an agent key
@@ -272,10 +237,16 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let Patch { name, limits } = body.value;
-    let limits = limits.unwrap_or_default();
-    let key = agent_keys::edit(&state.core, &actor, &id, version, name.as_deref(), |held| limits.apply(held)).await?;
-    Ok(resource(&state, key))
+    let Patch { name, description, tags, owner_id, limits } = body.value;
+    let edit = Edit {
+        name,
+        description: description.map(Option::unwrap_or_default),
+        tags: tags.map(Option::unwrap_or_default),
+        owner_id,
+        limits: limits.map(|limits| -> LimitsChange { Box::new(|held| limits.apply(held)) }),
+    };
+    let key = agent_keys::edit(&state.core, &actor, &id, version, edit).await?;
+    resource(&state, key).await
 }
 
 /// Delete an agent key
@@ -306,7 +277,7 @@ pub async fn disable(
     _: JsonBody<Empty>,
 ) -> ApiResult<Resource<Body>> {
     let key = agent_keys::set_disabled(&state.core, &actor, &id, version, true).await?;
-    Ok(resource(&state, key))
+    resource(&state, key).await
 }
 
 /// Enable an agent key
@@ -321,7 +292,7 @@ pub async fn enable(
     _: JsonBody<Empty>,
 ) -> ApiResult<Resource<Body>> {
     let key = agent_keys::set_disabled(&state.core, &actor, &id, version, false).await?;
-    Ok(resource(&state, key))
+    resource(&state, key).await
 }
 
 /// Rotate an agent key
@@ -362,7 +333,7 @@ pub async fn retire(
     _: JsonBody<Empty>,
 ) -> ApiResult<Resource<Body>> {
     let key = agent_secrets::retire(&state.core, &actor, &id, version).await?;
-    Ok(resource(&state, key))
+    resource(&state, key).await
 }
 
 /// List the secrets of an agent key
@@ -398,16 +369,21 @@ async fn made(state: &State, outcome: Outcome<Created>) -> ApiResult<Resource<Bo
     };
     let location = format!("/api/v1/agent-keys/{}", key.id);
     let version = key.version;
-    Ok(Resource::created(render(key, state.core.clock.now_ms(), secret), version, location).with_secret())
+    let (_, default) = agent_key_defaults::get(&state.core).await?;
+    let body = render(key, &default, state.core.clock.now_ms(), secret);
+    Ok(Resource::created(body, version, location).with_secret())
 }
 
-fn resource(state: &State, key: AgentKey) -> Resource<Body> {
+async fn resource(state: &State, key: AgentKey) -> ApiResult<Resource<Body>> {
     let version = key.version;
-    Resource::read(render(key, state.core.clock.now_ms(), None), version)
+    let (_, default) = agent_key_defaults::get(&state.core).await?;
+    Ok(Resource::read(render(key, &default, state.core.clock.now_ms(), None), version))
 }
 
 /// A key, with its secret where that is shown.
-pub(super) fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
+pub(super) fn render(key: AgentKey, default: &KeyLimits, now: i64, secret: Option<String>) -> Body {
+    // What this version cannot tell it does not show; a key with such limits serves nobody here.
+    let limits = KeyLimits::of_column(&key.limits).unwrap_or_default();
     Body {
         status: Status::of(&key, now).as_str(),
         id: key.id,
@@ -417,19 +393,11 @@ pub(super) fn render(key: AgentKey, now: i64, secret: Option<String>) -> Body {
         last_used_at: rfc3339_or_none(key.last_used_at),
         created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
         expires_at: rfc3339(key.expires_at),
-        limits: limits(&key.limits),
+        owner_id: key.member_id,
+        description: key.description,
+        tags: tags::of_column(&key.tags),
+        effective_limits: Limits::new(limits.clone().or(default)),
+        limits: Limits::new(limits),
         secret,
-    }
-}
-
-fn limits(column: &str) -> Limits {
-    // What this version cannot tell it does not show; a key with such limits serves nobody here.
-    let limits = KeyLimits::of_column(column).unwrap_or_default();
-    Limits {
-        allowed_addresses: limits.addresses(),
-        allowed_models: limits.allowed_models,
-        allowed_routes: limits.allowed_routes,
-        requests_per_minute: limits.requests_per_minute,
-        calls_in_flight: limits.calls_in_flight,
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod agent_key_bulk;
+mod agent_key_defaults;
 mod agent_keys;
 mod audit_events;
 mod docs;
@@ -9,6 +10,7 @@ mod extract;
 mod general_keys;
 mod installation;
 mod introspection;
+mod key_limits;
 mod leaks;
 mod linked_keys;
 mod management_tokens;
@@ -16,6 +18,7 @@ mod members;
 mod model_import;
 mod models;
 mod operations;
+mod policies;
 mod problem;
 mod providers;
 mod types;
@@ -78,6 +81,8 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_key_bulk::disable))
         .routes(routes!(agent_key_bulk::enable))
         .routes(routes!(agent_key_bulk::delete))
+        .routes(routes!(agent_key_defaults::read, agent_key_defaults::edit))
+        .routes(routes!(agent_key_bulk::tag))
         .routes(routes!(leaks::revoke))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))
@@ -90,6 +95,8 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(model_import::import))
         .routes(routes!(models::list, models::create))
         .routes(routes!(models::read, models::edit, models::delete))
+        .routes(routes!(policies::list, policies::create))
+        .routes(routes!(policies::read, policies::edit, policies::delete))
         .routes(routes!(members::list, members::create))
         .routes(routes!(members::read, members::edit, members::delete))
         .routes(routes!(members::invite))

@@ -13,7 +13,7 @@ use super::{
     extract::{Caller, IfMatch, JsonBody, Params},
     linked_keys::{self, KeyToLink, LinkedKey, wished},
     problem::{ApiResult, ProblemBody},
-    types::{List, ListParams, Resource, not_null, present},
+    types::{List, ListParams, Resource, not_null, objects_or_null, present, some_objects},
 };
 use crate::domain::{
     clock::rfc3339,
@@ -59,6 +59,7 @@ pub struct New {
     /// A general key of its own, which wins over its provider's.
     general_key_id: Option<String>,
     /// Several general keys instead of the one, the calls going on to the next where one is refused.
+    #[serde(default, deserialize_with = "objects_or_null")]
     general_keys: Option<Vec<KeyToLink>>,
     /// That key's value, where it was not saved for the provider's origin.
     #[schema(format = Password)]
@@ -87,7 +88,7 @@ pub struct Patch {
     #[schema(value_type = Option<String>)]
     general_key_id: Option<Option<String>>,
     /// Several general keys instead of the one; they replace what is linked.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "some_objects")]
     general_keys: Option<Vec<KeyToLink>>,
     /// The linked key's value, where it would go to an origin it was not saved for.
     #[schema(format = Password)]

@@ -14,7 +14,7 @@ use super::{
     general_keys::DeleteParams,
     linked_keys::{self, KeyToLink, LinkedKey, wished},
     problem::{ApiResult, ProblemBody},
-    types::{List, ListParams, Resource, not_null, present},
+    types::{List, ListParams, Resource, not_null, object, object_or_null, objects_or_null, present, some_objects},
 };
 use crate::domain::{
     clock::rfc3339,
@@ -39,6 +39,8 @@ pub struct Body {
     general_key_id: Option<String>,
     /// All linked general keys, the heaviest first.
     general_keys: Vec<LinkedKey>,
+    /// The header that a service takes its credential in; null for `Authorization: Bearer`, and for other kinds.
+    credential_header: Option<String>,
     limits: Limits,
     created_at: String,
     updated_at: String,
@@ -52,15 +54,21 @@ pub struct New {
     /// 1 to 64 characters without `/`, unique ignoring case.
     name: String,
     /// `openai`, `anthropic`, `gemini`, `azure-openai`, `mistral`, `groq`, `deepseek`, `openrouter`, `xai`,
-    /// `together`, `fireworks`, `cohere`, `ollama`, `vllm` or `openai-compatible`.
+    /// `together`, `fireworks`, `cohere`, `ollama`, `vllm` or `openai-compatible`; or `service`: no provider of models, but an
+    /// agent, an MCP server or another service over HTTP, which agents call at `/agents/{name}/…`.
     kind: String,
     /// What the provider's official client takes as its base URL; needed for kinds without one public address.
     base_url: Option<String>,
     /// The general key to link.
     general_key_id: Option<String>,
     /// Several general keys instead of the one, the calls going on to the next where one is refused.
+    #[serde(default, deserialize_with = "objects_or_null")]
     general_keys: Option<Vec<KeyToLink>>,
+    #[serde(default, deserialize_with = "object_or_null")]
     limits: Option<LimitsEdit>,
+    /// Of a service: the header that it takes its credential in, as the general key holds it; `Authorization`, behind `Bearer `,
+    /// where absent.
+    credential_header: Option<String>,
     /// That key's value, where it was not saved for this origin.
     #[schema(format = Password)]
     general_key_value: Option<String>,
@@ -140,10 +148,14 @@ pub struct Patch {
     #[schema(value_type = Option<String>)]
     general_key_id: Option<Option<String>>,
     /// Several general keys instead of the one; they replace what is linked.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "some_objects")]
     general_keys: Option<Vec<KeyToLink>>,
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "object")]
     limits: Option<LimitsEdit>,
+    /// Of a service; null: `Authorization`, behind `Bearer `.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    credential_header: Option<Option<String>>,
     /// The linked key's value, where it would go to an origin it was not saved for.
     #[schema(format = Password)]
     general_key_value: Option<String>,
@@ -171,10 +183,11 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let New { name, kind, base_url, general_key_id, general_keys, limits, general_key_value } = body.value;
+    let New { name, kind, base_url, general_key_id, general_keys, limits, credential_header, general_key_value } =
+        body.value;
     let keys = wished(general_key_id.map(Some), general_keys)?.unwrap_or_default();
     let limits = limits.map(|limits| limits.over(ProviderLimits::default())).unwrap_or_default();
-    let new = NewProvider { name, kind, base_url, keys, limits, general_key_value };
+    let new = NewProvider { name, kind, base_url, keys, limits, credential_header, general_key_value };
     let view = match providers::create(&state.core, &actor, new, idempotency.as_ref()).await? {
         Outcome::Done(view) => view,
         Outcome::Replay(id) => providers::get(&state.core, &id).await?,
@@ -210,10 +223,11 @@ pub async fn edit(
     IfMatch(version): IfMatch,
     body: JsonBody<Patch>,
 ) -> ApiResult<Resource<Body>> {
-    let Patch { name, kind, base_url, general_key_id, general_keys, limits, general_key_value } = body.value;
+    let Patch { name, kind, base_url, general_key_id, general_keys, limits, credential_header, general_key_value } =
+        body.value;
     let keys = wished(general_key_id, general_keys)?;
     let change: Option<LimitsChange> = limits.map(|limits| -> LimitsChange { Box::new(move |now| limits.over(now)) });
-    let edit = Edit { name, kind, base_url, keys, limits: change, general_key_value };
+    let edit = Edit { name, kind, base_url, keys, limits: change, credential_header, general_key_value };
     let view = providers::edit(&state.core, &actor, &id, version, edit).await?;
     let version = view.provider.version;
     Ok(Resource::read(render(view), version))
@@ -242,6 +256,7 @@ fn render(view: ProviderView) -> Body {
         name: provider.name,
         kind: provider.kind,
         base_url: provider.base_url,
+        credential_header: Some(provider.credential_header).filter(|header| !header.is_empty()),
         general_key_id,
         general_keys,
         limits: Limits::from(ProviderLimits::of_column(&provider.limits)),

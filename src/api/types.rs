@@ -5,7 +5,12 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{
@@ -146,4 +151,83 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) 
 /// What the field's own type says, null included.
 pub fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// An object within a body. What is described as one is not taken as an array of its fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Reader(PhantomData))
+    }
+}
+
+/// An object that may be absent, and not null.
+///
+/// # Errors
+/// What the object's own type says, null included.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| Some(value))
+}
+
+/// An object that may be absent or null.
+///
+/// # Errors
+/// What the object's own type says.
+pub fn object_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer).map(|object: Option<Object<T>>| object.map(|Object(value)| value))
+}
+
+/// Objects.
+///
+/// # Errors
+/// What the objects' own type says.
+pub fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Vec::deserialize(deserializer).map(within)
+}
+
+/// Objects that may be absent, and not null.
+///
+/// # Errors
+/// What the objects' own type says, null included.
+pub fn some_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    objects(deserializer).map(Some)
+}
+
+/// Objects that may be absent or null.
+///
+/// # Errors
+/// What the objects' own type says.
+pub fn objects_or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    Option::deserialize(deserializer).map(|objects| objects.map(within))
+}
+
+/// Objects, told apart where they are null and where they are absent.
+///
+/// # Errors
+/// What the objects' own type says.
+pub fn present_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Vec<T>>>, D::Error> {
+    Option::deserialize(deserializer).map(|objects| Some(objects.map(within)))
+}
+
+fn within<T>(objects: Vec<Object<T>>) -> Vec<T> {
+    objects.into_iter().map(|Object(value)| value).collect()
 }

@@ -43,6 +43,8 @@ pub struct ListParams {
     /// How many rows stand before it; only to be told.
     #[serde(deserialize_with = "number_or_none")]
     pub from: u64,
+    /// Of agent keys: a tag that they have.
+    pub tag: String,
     /// Of the catalog: only this provider, with all its models.
     pub provider_id: String,
     /// Of a pop-up: `edit` where it was come to from the edit page.
@@ -99,6 +101,7 @@ impl ListParams {
         let pairs = [
             ("search", self.search.as_str()),
             ("status", self.status.as_str()),
+            ("tag", self.tag.as_str()),
             ("provider_id", self.provider_id.as_str()),
             ("sort", sort),
             ("cursor", cursor),

@@ -18,6 +18,7 @@ mod catalog;
 mod chart;
 mod conflict;
 mod damaged;
+mod default_limits;
 mod docs;
 mod failure;
 mod figures;
@@ -130,6 +131,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/tokens/new", get(tokens::form::new).post(tokens::form::create))
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
+        .route("/settings/limits", get(default_limits::form).post(default_limits::save))
         .route("/settings/installation", get(installation::show))
         .route("/settings/account", get(account::form).post(account::save))
         .route("/settings/account/identity", post(issuer::change))

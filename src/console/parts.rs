@@ -158,6 +158,8 @@ pub enum Things {
     Members,
     /// Management tokens
     Tokens,
+    /// Default limits
+    Policies,
 }
 
 impl Things {
@@ -171,6 +173,7 @@ impl Things {
             Things::Catalog => [Permission::WriteProviders; 3],
             Things::Members => [Permission::WriteMembers; 3],
             Things::Tokens => [Permission::WriteTokens; 3],
+            Things::Policies => [Permission::WritePolicies; 3],
         }
     }
 }

@@ -28,6 +28,7 @@ impl Shell {
             catalog: may(Permission::ReadProviders),
             audit: may(Permission::ReadAudit),
             members: may(Permission::ReadMembers),
+            policies: may(Permission::ReadPolicies),
         };
         Shell { member_name: session.actor().name.clone(), sees, current, flash: None, next: None }
     }
@@ -56,6 +57,8 @@ pub struct Sees {
     pub audit: bool,
     /// Members
     pub members: bool,
+    /// Default limits
+    pub policies: bool,
 }
 
 /// The navigation's entries; it shows only what exists.
@@ -112,6 +115,7 @@ flashes! {
     AgentSecretRetired = "agent-secret-retired",
     AgentKeyDeleted = "agent-key-deleted",
     AgentKeysDisabled = "agent-keys-disabled",
+    DefaultLimitsSaved = "default-limits-saved",
     AgentKeysDeleted = "agent-keys-deleted",
     ProviderCreated = "provider-created",
     ProviderSaved = "provider-saved",

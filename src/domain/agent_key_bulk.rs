@@ -5,11 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Core, access,
     actor::Actor,
-    agent_key_list,
-    agent_keys::{self, Created, Draft, NewKey},
+    agent_key_defaults, agent_key_list,
+    agent_keys::{self, Created, Draft, Edit, NewKey},
     idempotency::{Idempotency, Outcome},
     paging::{ListQuery, MAX_LIMIT},
     roles::Permission,
+    tags,
 };
 use crate::error::{Error, Result};
 
@@ -32,10 +33,11 @@ pub async fn create(
     let now = core.clock.now_ms();
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
+    let default = agent_key_defaults::get(core).await?.1;
     let mut names = HashSet::new();
     let mut drafts = Vec::with_capacity(new.len());
     for (at, new) in new.into_iter().enumerate() {
-        let draft = Draft::new(core, &keyring, actor, new, now).map_err(|error| error.within(&place(at)))?;
+        let draft = Draft::new(core, &keyring, actor, new, &default, now).map_err(|error| error.within(&place(at)))?;
         if !names.insert(draft.name_key().to_owned()) {
             return Err(Error::field("name", "is that of another key in the list").within(&place(at)));
         }
@@ -60,7 +62,7 @@ fn place(at: usize) -> String {
 }
 
 /// What to do to many keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Switch them off.
     Disable,
@@ -68,13 +70,20 @@ pub enum Act {
     Enable,
     /// Delete them.
     Delete,
+    /// Give them tags, and take others from them.
+    Tag {
+        /// Those they get.
+        add: Vec<String>,
+        /// Those they lose.
+        remove: Vec<String>,
+    },
 }
 
 impl Act {
     /// What it takes.
-    pub fn permission(self) -> Permission {
+    pub fn permission(&self) -> Permission {
         match self {
-            Act::Disable | Act::Enable => Permission::EditAgentKeys,
+            Act::Disable | Act::Enable | Act::Tag { .. } => Permission::EditAgentKeys,
             Act::Delete => Permission::DeleteAgentKeys,
         }
     }
@@ -89,17 +98,19 @@ pub struct Which {
     pub search: Option<String>,
     /// Those of this status: `active`, `expired` or `disabled`.
     pub status: Option<String>,
+    /// Those with this tag.
+    pub tag: Option<String>,
 }
 
 impl Which {
     /// The ids it comes to.
     async fn ids(self, core: &Core, actor: &Actor) -> Result<Vec<String>> {
         let some = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let (search, status) = (some(self.search), some(self.status));
+        let (search, status, tag) = (some(self.search), some(self.status), some(self.tag));
         let too_many = || Error::field("ids", format!("must be at most {MAX_AT_ONCE} keys; narrow it down"));
-        match (self.ids.is_empty(), search.is_some() || status.is_some()) {
-            (true, false) => Err(Error::field("ids", "must name keys, or search or status must say which")),
-            (false, true) => Err(Error::field("ids", "must be left out where search or status say which")),
+        match (self.ids.is_empty(), search.is_some() || status.is_some() || tag.is_some()) {
+            (true, false) => Err(Error::field("ids", "must name keys, or search, status or tag must say which")),
+            (false, true) => Err(Error::field("ids", "must be left out where search, status or tag say which")),
             (false, false) if self.ids.len() > MAX_AT_ONCE => Err(too_many()),
             (false, false) => {
                 let mut seen = HashSet::new();
@@ -109,7 +120,7 @@ impl Which {
                 let (mut ids, mut cursor) = (Vec::new(), None);
                 loop {
                     let query = ListQuery { search: search.clone(), cursor, limit: Some(MAX_LIMIT), sort: None };
-                    let page = agent_key_list::list(core, actor, &query, status.as_deref()).await?;
+                    let page = agent_key_list::list(core, actor, &query, status.as_deref(), tag.as_deref()).await?;
                     ids.extend(page.items.into_iter().map(|key| key.id));
                     if ids.len() > MAX_AT_ONCE {
                         return Err(too_many());
@@ -138,9 +149,15 @@ pub struct Acted {
 /// # Errors
 /// A refused choice; a storage failure while it is made. What fails of a key is told in the outcome.
 pub async fn act(core: &Arc<Core>, actor: &Actor, which: Which, act: Act) -> Result<Acted> {
+    if let Act::Tag { add, remove } = &act {
+        Error::both(tags::parse(add).map_err(|_| Error::field("add", tags::RULE)), tags::parse(remove))?;
+        if add.is_empty() && remove.is_empty() {
+            return Err(Error::field("add", "must name tags, or remove must"));
+        }
+    }
     let mut acted = Acted::default();
     for id in which.ids(core, actor).await? {
-        match one(core, actor, &id, act).await {
+        match one(core, actor, &id, &act).await {
             Ok(()) => acted.done.push(id),
             Err(error) => acted.failed.push((id, error.reason())),
         }
@@ -148,11 +165,18 @@ pub async fn act(core: &Arc<Core>, actor: &Actor, which: Which, act: Act) -> Res
     Ok(acted)
 }
 
-async fn one(core: &Core, actor: &Actor, id: &str, act: Act) -> Result<()> {
+async fn one(core: &Core, actor: &Actor, id: &str, act: &Act) -> Result<()> {
     access::check(core, actor, act.permission(), Some(id)).await?;
     match act {
         Act::Delete => agent_keys::delete(core, actor, id, None).await,
         Act::Disable => agent_keys::set_disabled(core, actor, id, None, true).await.map(drop),
         Act::Enable => agent_keys::set_disabled(core, actor, id, None, false).await.map(drop),
+        Act::Tag { add, remove } => {
+            let key = agent_keys::get(core, id).await?;
+            let kept = tags::of_column(&key.tags).into_iter().filter(|tag| !remove.contains(tag));
+            let all = kept.chain(add.iter().cloned()).collect();
+            let edit = Edit { tags: Some(all), ..Edit::default() };
+            agent_keys::edit(core, actor, id, Some(key.version), edit).await.map(drop)
+        }
     }
 }

@@ -9,8 +9,8 @@ use store::{
 use vault::{Token, TokenKind};
 
 use super::{
-    Core, agent_secrets, clock::rfc3339, key_cache::CachedKey, key_limits::KeyLimits, lease, meter::Used,
-    use_mark::UseMark,
+    Core, agent_key_defaults, agent_secrets, clock::rfc3339, key_cache::CachedKey, key_limits::KeyLimits, meter::Used,
+    tags, use_mark::UseMark,
 };
 use crate::error::{Code, Error, Result};
 
@@ -105,14 +105,16 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
         // A key that is changed while it is read is read again: the answer must hold when it is given.
         for _ in 0..LOOK_UP_TRIES {
             let generation = owner.keys.generation();
-            let Some(Found { key, secret, ends_at }) = find(&owner.store, &sha256).await? else {
+            let Some(Found { key, secret, ends_at, default_limits }) = find(&owner.store, &sha256).await? else {
                 place.note_miss();
                 return Ok(None);
             };
             let (id, secret_id): (Arc<str>, Arc<str>) = (key.id.into(), secret.id.into());
-            let limits = KeyLimits::of_column(&key.limits)?;
-            let is_rated = limits.requests_per_minute.is_some() || limits.calls_in_flight.is_some();
-            let rate = is_rated.then(|| owner.rates.of(&id, lease::now_ms()));
+            let limits = KeyLimits::of_column(&key.limits)?.or(&default_limits);
+            let tags = tags::of_column(&key.tags);
+            let quotas = limits.quotas().into_boxed_slice();
+            let is_counted = !quotas.is_empty() || limits.calls_in_flight.is_some();
+            let spending = is_counted.then(|| owner.spending.of(&id));
             let filled = owner.keys.fill(sha256, (&id, &secret_id), generation, |held, revocation| CachedKey {
                 held,
                 last_callers: Default::default(),
@@ -126,8 +128,10 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 is_replaced: secret.ends_at > 0,
                 disabled: key.disabled_at > 0,
                 revocation,
+                tags: tags.into(),
                 limits,
-                rate,
+                quotas,
+                spending,
             });
             if filled.is_some() {
                 drop(place);
@@ -154,6 +158,7 @@ struct Found {
     secret: AgentSecretRow,
     /// When the secret ends, or the key with it.
     ends_at: i64,
+    default_limits: KeyLimits,
 }
 
 async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Found>> {
@@ -183,7 +188,8 @@ async fn find(store: &Store, sha256: &[u8; 32]) -> Result<Option<Found>> {
             return Ok(None);
         }
         let ends_at = agent_secrets::end_of(&secret, &key);
-        return Ok(Some(Found { key, secret, ends_at }));
+        let default_limits = agent_key_defaults::limits(&mut db).await?;
+        return Ok(Some(Found { key, secret, ends_at, default_limits }));
     }
     Ok(None)
 }

@@ -13,6 +13,7 @@ use super::{
     clock::DAY_MS,
     paging::{self, ListQuery, Page, Sorts},
     roles::Permission,
+    tags,
 };
 use crate::error::{Error, Result};
 
@@ -42,14 +43,24 @@ const SORTS_FOR_PEOPLE: Sorts<AgentKeySort> = Sorts {
 ///
 /// # Errors
 /// A refused parameter; a storage failure.
-pub async fn list(core: &Core, actor: &Actor, query: &ListQuery, status: Option<&str>) -> Result<Page<AgentKey>> {
+pub async fn list(
+    core: &Core,
+    actor: &Actor,
+    query: &ListQuery,
+    status: Option<&str>,
+    tag: Option<&str>,
+) -> Result<Page<AgentKey>> {
+    let tag = tag.unwrap_or_default();
+    if !tag.is_empty() && !tags::is_tag(tag) {
+        return Err(Error::parameter("tag", "must be one tag"));
+    }
     let status = match status {
         None | Some("") => "",
         Some(text) => Status::parse(text)
             .ok_or_else(|| Error::parameter("status", "must be active, expired or disabled"))?
             .as_str(),
     };
-    Ok(page_of(core, actor, query, &SORTS, status).await?.untouched())
+    Ok(page_of(core, actor, query, &SORTS, status, tag).await?.untouched())
 }
 
 /// A page of the keys that the actor may read, as they stand, what asks for attention first. Besides the statuses, `status` may be `soon`,
@@ -62,10 +73,12 @@ pub async fn list_standing(
     actor: &Actor,
     query: &ListQuery,
     status: &str,
+    tag: &str,
 ) -> Result<Page<Standing<AgentKey>>> {
+    let tag = if tags::is_tag(tag) { tag } else { "" };
     let known = ["active", "expired", "disabled", "soon", "ending", "unused"];
     let status = known.into_iter().find(|known| *known == status).unwrap_or_default();
-    page_of(core, actor, query, &SORTS_FOR_PEOPLE, status).await
+    page_of(core, actor, query, &SORTS_FOR_PEOPLE, status, tag).await
 }
 
 async fn page_of(
@@ -74,12 +87,13 @@ async fn page_of(
     query: &ListQuery,
     sorts: &Sorts<AgentKeySort>,
     status: &'static str,
+    tag: &str,
 ) -> Result<Page<Standing<AgentKey>>> {
     let keyring = &core.store.keyring();
     let (listing, scope) = paging::listing(query, "agent_keys", sorts, keyring)?;
     let now = core.clock.now_ms();
     let member_id = owner_filter(actor, Permission::ReadAgentKeys);
-    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS, member_id };
+    let filter = StatusFilter { status, now, soon: now + SOON_DAYS * DAY_MS, member_id, tag };
     let mut db = core.store.read().await?;
     let keys = store::agent_keys::list(&mut db, &listing, filter).await?;
     let counted = store::agent_keys::count(&mut db, &listing, filter).await?;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     Core,
     actor::Actor,
-    agent_secrets,
+    agent_key_defaults, agent_secrets,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
     clock::{DAY_MS, rfc3339},
@@ -18,12 +18,16 @@ use super::{
     ids,
     key_limits::KeyLimits,
     name::Name,
-    roles::Permission,
+    roles::{Permission, Reach},
+    roster, tags,
 };
 use crate::error::{Code, Error, Result};
 
 /// From how many days before its end a key ends soon.
 pub const SOON_DAYS: i64 = 14;
+
+/// The longest description, in characters.
+const MAX_DESCRIPTION: usize = 500;
 
 /// What a key is good for at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +84,12 @@ pub struct NewKey {
     pub expires_in_days: Option<i64>,
     /// What it may call.
     pub limits: KeyLimits,
+    /// What it is for.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// The member whose it is; whoever makes it where `None`.
+    pub owner_id: Option<String>,
 }
 
 /// A key that is good to be inserted.
@@ -92,10 +102,18 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Checks what it is to be, and mints it.
-    pub(super) fn new(core: &Core, keyring: &Keyring, actor: &Actor, new: NewKey, now: i64) -> Result<Draft> {
+    pub(super) fn new(
+        core: &Core,
+        keyring: &Keyring,
+        actor: &Actor,
+        new: NewKey,
+        default: &KeyLimits,
+        now: i64,
+    ) -> Result<Draft> {
         let named = Error::both(Name::parse(&new.name), parse_days(core, new.expires_in_days));
-        let ((name, days), limits) = Error::both(named, new.limits.check())?;
-        check_routes(actor, &KeyLimits::default(), &limits)?;
+        let about = Error::both(parse_description(&new.description), tags::parse(&new.tags));
+        let (((name, days), limits), (description, tags)) = Error::both(Error::both(named, new.limits.check()), about)?;
+        check_widening(actor, default, &limits.clone().or(default))?;
         let id = ids::mint("ak", now, &core.entropy)?;
         let (secret, row) = agent_secrets::mint(core, keyring, &id, now)?;
         let key = AgentKey {
@@ -103,11 +121,13 @@ impl Draft {
             name: name.text,
             name_key: name.key,
             masked_secret: secret.mask(),
-            member_id: actor.member_id.clone(),
+            member_id: new.owner_id.unwrap_or_else(|| actor.member_id.clone()),
             created_by_id: actor.id.clone(),
             created_by_name: actor.name.clone(),
             limits: limits.to_column(),
             secrets: agent_secrets::canonical([&row]),
+            description,
+            tags: tags::to_column(&tags),
             created_at: now,
             expires_at: now + days * DAY_MS,
             disabled_at: 0,
@@ -126,12 +146,15 @@ impl Draft {
     /// Inserts it, and records that.
     pub(super) async fn insert(self, tx: &mut Write, actor: &Actor, now: i64) -> Result<Created> {
         let Draft { key, secret, row, limits } = self;
+        check_owner(tx, actor, &actor.member_id, &key.member_id).await?;
         store::agent_keys::insert(tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
         let words = Some(limits.words()).filter(|words| !words.is_empty());
         let changes = Changes::default()
             .field("name", (), key.name.as_str())
             .field("expires_at", (), rfc3339(key.expires_at))
-            .field("limits", (), words);
+            .field("limits", (), words)
+            .field("description", (), some(&key.description))
+            .field("tags", (), some(key.tags.trim()));
         record(tx, actor, now, "agent_key.create", target(&key), changes).await?;
         Ok(Created { key, secret: secret.expose_once() })
     }
@@ -150,7 +173,8 @@ pub async fn create(
     let now = core.clock.now_ms();
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
-    let draft = Draft::new(core, &keyring, actor, new, now)?;
+    let default = agent_key_defaults::get(core).await?.1;
+    let draft = Draft::new(core, &keyring, actor, new, &default, now)?;
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
         return Ok(Outcome::Replay(id));
@@ -162,15 +186,24 @@ pub async fn create(
 }
 
 /// Routes beyond inference are opened by whoever may change providers: also to a key of one's own they give what the
-/// general key may do.
-fn check_routes(actor: &Actor, before: &KeyLimits, after: &KeyLimits) -> Result<()> {
-    if !after.opens_more_than(before) || actor.authority.may(Permission::WriteProviders) {
-        return Ok(());
+/// general key may do. Other limits are widened by whoever may edit everybody's keys: who has keys of their own may narrow
+/// them.
+fn check_widening(actor: &Actor, before: &KeyLimits, after: &KeyLimits) -> Result<()> {
+    if after.opens_more_than(before) && !actor.authority.may(Permission::WriteProviders) {
+        return Err(Error::new(
+            Code::Forbidden,
+            "you may not open further routes to an agent key; ask somebody who may change providers",
+        ));
     }
-    Err(Error::new(
-        Code::Forbidden,
-        "you may not open further routes to an agent key; ask somebody who may change providers",
-    ))
+    if actor.authority.reach(Permission::EditAgentKeys) < Reach::All
+        && let Some(wider) = after.wider_than(before)
+    {
+        return Err(Error::new(
+            Code::Forbidden,
+            format!("you may not widen a limit of your agent key ({wider}); ask somebody who may edit all of them"),
+        ));
+    }
+    Ok(())
 }
 
 /// How many days a key lives.
@@ -199,27 +232,86 @@ pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
 }
 
-/// Renames a key, or sets its limits, which hold from its next call on.
+/// Whose key it is from now on: another member's only where the actor may edit everybody's.
+async fn check_owner(db: &mut impl Handle, actor: &Actor, before: &str, after: &str) -> Result<()> {
+    if before == after {
+        return Ok(());
+    }
+    if actor.authority.reach(Permission::EditAgentKeys) < Reach::All {
+        let detail = "you may not give agent keys to others; ask somebody who may edit all of them";
+        return Err(Error::new(Code::Forbidden, detail));
+    }
+    match store::members::get(db, after).await? {
+        Some(member) if roster::Status::of(&member) == roster::Status::Active => Ok(()),
+        _ => Err(Error::field("owner_id", "must be the id of a member who has joined")),
+    }
+}
+
+/// Lets a description through: up to 500 characters, without control characters but line breaks.
+fn parse_description(text: &str) -> Result<String> {
+    let text = text.trim().replace("\r\n", "\n");
+    let is_odd = |c: char| c.is_control() && c != '\n';
+    match text.chars().count() <= MAX_DESCRIPTION && !text.chars().any(is_odd) {
+        true => Ok(text),
+        false => Err(Error::field(
+            "description",
+            format!("must be {MAX_DESCRIPTION} characters at most, without control characters"),
+        )),
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Makes other limits from those that hold.
+pub type LimitsChange = Box<dyn FnOnce(KeyLimits) -> Result<KeyLimits> + Send>;
+
+/// What an edit changes; a field that is `None` stays.
+#[derive(Default)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// All its tags.
+    pub tags: Option<Vec<String>>,
+    /// Another member whose it is.
+    pub owner_id: Option<String>,
+    /// Other limits, made from those that hold.
+    pub limits: Option<LimitsChange>,
+}
+
+/// Edits a key. Its limits hold from its next call on.
 ///
 /// # Errors
-/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused field; [`Code::NotFound`].
-pub async fn edit(
-    core: &Core,
-    actor: &Actor,
-    id: &str,
-    version: Option<i64>,
-    name: Option<&str>,
-    limits: impl FnOnce(KeyLimits) -> Result<KeyLimits>,
-) -> Result<AgentKey> {
-    let name = name.map(Name::parse).transpose()?;
+/// [`Code::VersionMismatch`] where `version` is given and no longer right; a refused field; [`Code::NotFound`];
+/// [`Code::Forbidden`] where a limit of one's own key would be wider, or its owner another.
+pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<AgentKey> {
+    let Edit { name, description, tags, owner_id, limits } = edit;
+    let name = name.as_deref().map(Name::parse).transpose();
+    let description = description.as_deref().map(parse_description).transpose();
+    let tags = tags.as_deref().map(tags::parse).transpose();
+    let (name, (description, tags)) = Error::both(name, Error::both(description, tags))?;
+    if let Some(owner_id) = &owner_id {
+        let mut db = core.store.read().await?;
+        let before = found(&mut db, id).await?;
+        check_owner(&mut db, actor, &before.member_id, owner_id).await?;
+    }
+    let default = agent_key_defaults::get(core).await?.1;
     change(core, actor, id, version, "agent_key.edit", |key, _now| {
-        let before = KeyLimits::of_column(&key.limits)?;
-        let after = limits(before.clone())?.check()?;
-        check_routes(actor, &before, &after)?;
-        key.limits = after.to_column();
+        if let Some(limits) = limits {
+            let before = KeyLimits::of_column(&key.limits)?;
+            let after = limits(before.clone())?.check()?;
+            check_widening(actor, &before.or(&default), &after.clone().or(&default))?;
+            key.limits = after.to_column();
+        }
         if let Some(name) = name {
             (key.name, key.name_key) = (name.text, name.key);
         }
+        key.description = description.unwrap_or_else(|| std::mem::take(&mut key.description));
+        key.tags = tags.map_or_else(|| std::mem::take(&mut key.tags), |tags| tags::to_column(&tags));
+        key.member_id = owner_id.unwrap_or_else(|| std::mem::take(&mut key.member_id));
         Ok(())
     })
     .await
@@ -304,6 +396,9 @@ async fn change(
     }
     let mut changes = Changes::default()
         .field("name", before.name.as_str(), key.name.as_str())
+        .field("description", some(&before.description), some(&key.description))
+        .field("tags", some(before.tags.trim()), some(key.tags.trim()))
+        .field("member_id", before.member_id.as_str(), key.member_id.as_str())
         .field("disabled", before.disabled_at > 0, key.disabled_at > 0)
         .field("expires_at", rfc3339(before.expires_at), rfc3339(key.expires_at));
     if key.limits != before.limits {

@@ -63,7 +63,7 @@ pub async fn of(core: &Core, actor: &Actor) -> Result<Attention> {
     let mut attention =
         Attention { damaged_rows: core.findings.last().map_or(0, |(_, failed)| failed), ..Attention::default() };
     let query = ListQuery { sort: Some(String::from("expires_at")), ..ListQuery::default() };
-    let mut ending = agent_key_list::list_standing(core, actor, &query, "ending").await?.untouched().items;
+    let mut ending = agent_key_list::list_standing(core, actor, &query, "ending", "").await?.untouched().items;
     attention.more_ending = ending.len() > TOLD;
     ending.truncate(TOLD);
     attention.ending = ending

@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 51] = [
+pub const ACTIONS: [&str; 55] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -26,12 +26,16 @@ pub const ACTIONS: [&str; 51] = [
     "agent_key.revoke_leaked",
     "agent_key.delete",
     "agent_key.reassign",
+    "agent_key_defaults.edit",
     "provider.create",
     "provider.edit",
     "provider.delete",
     "model.create",
     "model.edit",
     "model.delete",
+    "policy.create",
+    "policy.edit",
+    "policy.delete",
     "member.create",
     "member.invite",
     "member.join",

@@ -41,9 +41,10 @@ impl Callers {
         let address = address.to_canonical();
         let place = self.hasher.hash_one((address, now.div_euclid(GRAIN_MS), is_refused));
         let noted = &key.last_callers[(place % CALLERS_AT_HAND as u64) as usize];
-        if noted.swap(place, Ordering::Relaxed) == place {
+        if noted.load(Ordering::Relaxed) == place {
             return;
         }
+        noted.store(place, Ordering::Relaxed);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = waiting.len() >= MAX_WAITING;
         let place = (Arc::clone(&key.id), address);

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use llm::Kind;
-use store::{general_keys::SealedCopy, links::Link};
+use store::{authentic::Sorted, general_keys::SealedCopy, links::Link, policies::Policy};
 use vault::{Place, ProviderSecret};
 
 use super::{
@@ -12,8 +12,10 @@ use super::{
     key_health::KeyHealth,
     key_set::KeySet,
     links::{self, KeyShare},
+    policies::{PolicyEntry, Requirements},
     prices::Price,
     provider_limits::{DEFAULT_CALLS_IN_FLIGHT, ProviderLimits, Traffic},
+    providers,
     use_mark::UseMark,
 };
 use crate::{
@@ -108,6 +110,8 @@ pub struct Catalog {
     damaged: HashMap<String, String>,
     /// Whether some model was changed, whose true name nobody knows.
     has_damaged_models: bool,
+    /// What verifications ask for, by the name of the policy; an error where it was changed outside Keyward.
+    policies: HashMap<String, std::result::Result<Arc<PolicyEntry>, String>>,
 }
 
 impl Catalog {
@@ -121,6 +125,20 @@ impl Catalog {
             prices: HashMap::new(),
             damaged: HashMap::new(),
             has_damaged_models: false,
+            policies: HashMap::new(),
+        }
+    }
+
+    /// The policy with this name.
+    ///
+    /// # Errors
+    /// [`Code::PolicyNotFound`]; [`Code::StorageUnavailable`] while the catalog is unread, or for one that cannot be relied on.
+    pub fn policy(&self, name: &str) -> Result<Arc<PolicyEntry>> {
+        self.check_read()?;
+        match self.policies.get(name) {
+            Some(Ok(policy)) => Ok(Arc::clone(policy)),
+            Some(Err(why)) => Err(damaged(why)),
+            None => Err(Error::new(Code::PolicyNotFound, format!("there is no policy {:?}", shortened(name)))),
         }
     }
 
@@ -158,6 +176,7 @@ impl Catalog {
         }
         if let Some((provider, upstream)) = model.split_once('/')
             && let (Some(provider), false) = (self.providers.get(provider), upstream.is_empty())
+            && provider.kind != Kind::Service
         {
             return Ok(Route {
                 provider: Arc::clone(provider),
@@ -275,6 +294,7 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     for copy in store::general_keys::all_copies(&mut db).await? {
         copies.entry(copy.general_key_id.clone()).or_default().push(copy);
     }
+    let policies = policies_of(store::policies::all(&mut db).await?);
     drop(db);
 
     let mut opener = Opener { core, copies, keys, opened: HashMap::new() };
@@ -294,7 +314,8 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     let mut by_id = HashMap::new();
     for row in providers.untouched {
         let Some(kind) = Kind::parse(&row.kind) else { continue };
-        let target = Target::parse(&row.base_url, kind, core.egress.policy()).map_err(|error| error.to_string());
+        let target = providers::judged(&row.base_url, kind, &row.credential_header, core.egress.policy());
+        let target = target.map_err(|error| error.to_string());
         let key = opener.links(linked(&row.id), &row.linked, &target);
         let limits = ProviderLimits::of_column(&row.limits);
         let entry = ProviderEntry {
@@ -346,7 +367,19 @@ pub(super) async fn read(core: &Core) -> Result<Catalog> {
     let mut listed: Vec<_> = entries.keys().cloned().collect();
     listed.sort();
     let providers = by_id.into_values().map(|entry| (entry.name.clone(), entry)).collect();
-    Ok(Catalog { read: true, models: entries, providers, listed, prices, damaged, has_damaged_models })
+    Ok(Catalog { read: true, models: entries, providers, listed, prices, damaged, has_damaged_models, policies })
+}
+
+fn policies_of(rows: Sorted<Policy>) -> HashMap<String, std::result::Result<Arc<PolicyEntry>, String>> {
+    let read = |row: Policy| match Requirements::of_column(&row.requires) {
+        Ok(requires) => (row.name.clone(), Ok(Arc::new(PolicyEntry { name: row.name, requires }))),
+        Err(error) => (row.name, Err(error.detail)),
+    };
+    let damaged = rows.damaged.into_iter().map(|row| {
+        let why = format!("the policy {} was changed outside Keyward", row.name);
+        (row.name, Err(why))
+    });
+    rows.untouched.into_iter().map(read).chain(damaged).collect()
 }
 
 /// Opens each linked key once for each binding.

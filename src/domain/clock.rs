@@ -5,6 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::{lease, quota::Times};
+
 /// Milliseconds in a day.
 pub const DAY_MS: i64 = 86_400_000;
 /// Milliseconds in an hour.
@@ -12,12 +14,27 @@ pub const HOUR_MS: i64 = 3_600_000;
 
 /// A clock, in milliseconds since 1970 (UTC). It never goes back behind its floor, the latest time that Keyward has seen:
 /// a system clock that is set back revives nothing that has expired.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clock {
     floor: AtomicI64,
+    /// What the time was when this clock was made, less how long the machine was on then.
+    started: i64,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        let mut clock = Clock { floor: AtomicI64::default(), started: 0 };
+        clock.started = clock.wall_ms() - lease::now_ms();
+        clock
+    }
 }
 
 impl Clock {
+    /// The times that quotas go by.
+    pub fn times(&self) -> Times {
+        Times { steady: self.started + lease::now_ms(), wall: self.now_ms() }
+    }
+
     /// Now: the system's time, or the floor where that is later.
     pub fn now_ms(&self) -> i64 {
         self.wall_ms().max(self.floor.load(Ordering::Relaxed))

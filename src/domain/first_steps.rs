@@ -29,7 +29,7 @@ pub async fn left(core: &Core) -> Result<Option<FirstSteps>> {
     if store::agent_keys::any_used(&mut db).await? {
         return Ok(None);
     }
-    let any = store::agent_keys::StatusFilter { status: "", now: 0, soon: 0, member_id: "" };
+    let any = store::agent_keys::StatusFilter { status: "", now: 0, soon: 0, member_id: "", tag: "" };
     Ok(Some(FirstSteps {
         has_general_key: store::general_keys::count(&mut db, &all(GeneralKeySort::Name), None).await? > 0,
         has_provider: store::providers::count(&mut db, &all(CatalogSort::Name)).await? > 0,

@@ -18,7 +18,7 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{callers::CALLERS_AT_HAND, key_limits::KeyLimits, rates::Rate, use_mark::UseMark};
+use super::{callers::CALLERS_AT_HAND, key_limits::KeyLimits, quota::Quota, spending::Spending, use_mark::UseMark};
 
 const SHARDS: usize = 64;
 /// The most keys kept in one shard; 262,144 in all, at about 500 bytes each.
@@ -53,10 +53,14 @@ pub struct CachedKey {
     pub held: Arc<AtomicUsize>,
     /// Ends the open calls that came with this secret.
     pub revocation: Arc<Revocation>,
-    /// What it may call, and from where.
+    /// Words that policies ask for.
+    pub tags: Box<[String]>,
+    /// What it may call, from where and how often: its own limits, and the default ones where it has none.
     pub limits: KeyLimits,
-    /// How often it is called, where that is limited.
-    pub rate: Option<Arc<Rate>>,
+    /// What is counted of its calls.
+    pub quotas: Box<[Quota]>,
+    /// What they use, where that is limited.
+    pub spending: Option<Arc<Spending>>,
 }
 
 /// Cancelled when a key is revoked, or one secret of it. One for all streams of a secret, however often the key was
@@ -338,8 +342,10 @@ mod tests {
             is_replaced: false,
             disabled: false,
             revocation,
+            tags: Box::default(),
             limits: KeyLimits::default(),
-            rate: None,
+            quotas: Box::default(),
+            spending: None,
         })
     }
 

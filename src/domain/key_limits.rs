@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::quota::{self, Budget, Measure, Quota, Span};
 use crate::error::{Code, Error, Result};
 
 /// The most models or addresses that are named.
@@ -29,6 +30,12 @@ pub struct KeyLimits {
     pub requests_per_minute: Option<u32>,
     /// Calls at once.
     pub calls_in_flight: Option<u32>,
+    /// Tokens in any minute, those sent and those answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<i64>,
+    /// Money and tokens a day, a week, a month; each at most once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
 }
 
 impl KeyLimits {
@@ -74,7 +81,38 @@ impl KeyLimits {
         if let Some(calls) = self.calls_in_flight {
             parts.push(format!("{calls} calls at once"));
         }
+        if let Some(tokens) = self.tokens_per_minute {
+            parts.push(format!("{tokens} tokens a minute"));
+        }
+        parts.extend(self.budgets.iter().map(Budget::words));
         parts.join("; ")
+    }
+
+    /// What is counted of its calls.
+    pub fn quotas(&self) -> Vec<Quota> {
+        let minute = |measure, most| Quota { measure, span: Span::Minute, most };
+        let requests = self.requests_per_minute.map(|most| minute(Measure::Requests, i64::from(most)));
+        let tokens = self.tokens_per_minute.map(|most| minute(Measure::Tokens, most));
+        requests.into_iter().chain(tokens).chain(self.budgets.iter().map(Budget::quota)).collect()
+    }
+
+    /// These limits, and where one is absent or empty, the default.
+    #[must_use]
+    pub fn or(self, default: &KeyLimits) -> KeyLimits {
+        fn list<T: Clone>(own: Vec<T>, default: &[T]) -> Vec<T> {
+            if own.is_empty() { default.to_vec() } else { own }
+        }
+        let budgets = Budget::merged(self.budgets, &default.budgets);
+        KeyLimits {
+            allowed_models: list(self.allowed_models, &default.allowed_models),
+            // Nobody is given more by default.
+            allowed_routes: self.allowed_routes,
+            allowed_addresses: list(self.allowed_addresses, &default.allowed_addresses),
+            requests_per_minute: self.requests_per_minute.or(default.requests_per_minute),
+            calls_in_flight: self.calls_in_flight.or(default.calls_in_flight),
+            tokens_per_minute: self.tokens_per_minute.or(default.tokens_per_minute),
+            budgets,
+        }
     }
 
     /// The networks, as people write them: an address alone without the length of its prefix.
@@ -123,7 +161,15 @@ impl KeyLimits {
             calls("limits/requests_per_minute", self.requests_per_minute),
             calls("limits/calls_in_flight", self.calls_in_flight),
         );
-        Error::both(lists, numbers)?;
+        let tokens = match self.tokens_per_minute {
+            Some(tokens) if !(1..=quota::MAX_TOKENS).contains(&tokens) => Err(Error::field(
+                "limits/tokens_per_minute",
+                format!("must be from 1 to {}, or absent for no limit", quota::MAX_TOKENS),
+            )),
+            _ => Ok(()),
+        };
+        let amounts = Error::both(tokens, quota::check_budgets(&self.budgets));
+        Error::both(Error::both(lists, numbers), amounts)?;
         Ok(self)
     }
 
@@ -160,6 +206,34 @@ impl KeyLimits {
         !self.allowed_routes.is_empty()
             && path.split('/').all(is_plain)
             && self.allowed_routes.iter().any(|pattern| matches(pattern.trim(), &format!("{provider}/{path}")))
+    }
+
+    /// The first of these limits, as they hold, that is wider than the other ones; `None` where none is.
+    pub fn wider_than(&self, others: &KeyLimits) -> Option<&'static str> {
+        fn is_wider_list<T: PartialEq>(own: &[T], other: &[T]) -> bool {
+            !other.is_empty() && (own.is_empty() || own.iter().any(|entry| !other.contains(entry)))
+        }
+        fn is_wider<T: PartialOrd>(own: Option<T>, other: Option<T>) -> bool {
+            other.is_some_and(|other| own.is_none_or(|own| own > other))
+        }
+        let budgets = others.budgets.iter().any(|other| {
+            let own = self.budgets.iter().find(|own| own.is_like(other)).map(|own| own.amount);
+            is_wider(own, Some(other.amount))
+        });
+        let wider = [
+            ("allowed models", is_wider_list(&self.allowed_models, &others.allowed_models)),
+            ("allowed addresses", is_wider_list(&self.allowed_addresses, &others.allowed_addresses)),
+            ("requests a minute", is_wider(self.requests_per_minute, others.requests_per_minute)),
+            ("calls at once", is_wider(self.calls_in_flight, others.calls_in_flight)),
+            ("tokens a minute", is_wider(self.tokens_per_minute, others.tokens_per_minute)),
+            ("budgets", budgets),
+        ];
+        wider.into_iter().find_map(|(name, is_wider)| is_wider.then_some(name))
+    }
+
+    /// Whether money is limited, so that what costs nothing known cannot be called.
+    pub fn counts_money(&self) -> bool {
+        self.budgets.iter().any(|budget| budget.unit == quota::Unit::CostMicros)
     }
 
     /// Whether these limits open routes that the others do not.
@@ -205,7 +279,7 @@ pub fn parse_addresses(texts: &[String]) -> Result<Vec<IpNet>> {
 }
 
 /// Whether a pattern, in which `*` stands for any text, matches a whole name.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(start) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
@@ -240,13 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_key_does_not_say_is_the_default() {
+        let budget = |span, amount| Budget { period: span, unit: quota::Unit::Tokens, amount };
+        let default = KeyLimits {
+            allowed_models: vec![String::from("small*")],
+            allowed_routes: vec![String::from("OpenAI/files")],
+            requests_per_minute: Some(60),
+            tokens_per_minute: Some(1000),
+            budgets: vec![budget(quota::Period::Day, 5), budget(quota::Period::Month, 50)],
+            ..KeyLimits::default()
+        };
+        let own = KeyLimits {
+            allowed_models: vec![String::from("*")],
+            requests_per_minute: Some(600),
+            budgets: vec![budget(quota::Period::Day, 7)],
+            ..KeyLimits::default()
+        };
+        let effective = own.or(&default);
+        assert_eq!(effective.allowed_models, ["*"]);
+        assert!(effective.allowed_routes.is_empty(), "more is given by name only");
+        assert_eq!((effective.requests_per_minute, effective.tokens_per_minute), (Some(600), Some(1000)));
+        assert_eq!(effective.budgets, [budget(quota::Period::Day, 7), budget(quota::Period::Month, 50)]);
+        assert_eq!(KeyLimits::default().or(&KeyLimits::default()), KeyLimits::default());
+    }
+
+    #[test]
     fn limits_are_checked_and_read_as_they_were_written() {
         let limits = KeyLimits {
             allowed_models: vec![String::from("gpt-5*")],
             allowed_routes: Vec::new(),
             allowed_addresses: parse_addresses(&["10.1.2.3/8".into(), " 2001:db8::1 ".into()]).expect("addresses"),
             requests_per_minute: Some(60),
-            calls_in_flight: None,
+            ..KeyLimits::default()
         };
         let read = |text: &str| KeyLimits::of_column(text).ok();
         assert_eq!(read(&limits.to_column()), Some(limits.clone()));
@@ -257,6 +356,8 @@ mod tests {
                 .all(|text| read(text).is_none())
         );
         assert_eq!(KeyLimits::default().to_column(), "{}");
+        // Whoever does not know of budgets reads limits without any.
+        assert!(!limits.to_column().contains("budgets"), "{}", limits.to_column());
         assert_eq!(limits.words(), "models gpt-5*; addresses 10.0.0.0/8, 2001:db8::1; 60 requests a minute");
         let address = |text: &str| limits.check_address(text.parse().expect("an address"));
         assert!(address("10.9.9.9").is_ok() && address("::ffff:10.9.9.9").is_ok() && address("2001:db8::1").is_ok());

@@ -7,6 +7,7 @@ pub mod access;
 pub mod actor;
 pub mod agent_key_bulk;
 pub mod agent_key_check;
+pub mod agent_key_defaults;
 pub mod agent_key_list;
 pub mod agent_keys;
 pub mod agent_secrets;
@@ -31,6 +32,7 @@ pub mod installation;
 pub mod invitations;
 pub mod issuer;
 pub mod issuer_round_trip;
+pub mod key_budgets;
 pub mod key_cache;
 pub mod key_health;
 pub mod key_limits;
@@ -58,11 +60,12 @@ pub mod name;
 pub mod new_password;
 pub mod overview;
 pub mod paging;
+pub mod policies;
 pub mod prices;
 pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
-pub mod rates;
+pub mod quota;
 pub mod refusals;
 pub mod replica;
 pub mod restore;
@@ -75,6 +78,9 @@ pub mod second_factor;
 pub mod second_step;
 pub mod secret_file;
 pub mod sessions;
+pub mod spending;
+pub mod spending_bank;
+pub mod tags;
 pub mod throttle;
 pub mod usage;
 pub mod use_mark;
@@ -94,7 +100,8 @@ use vault::Entropy;
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
     key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
-    provider_limits::TrafficBook, rates::Rates, refusals::RefusalBook, scrubber::Findings, sessions::SignIns,
+    provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns, spending::SpendingBook,
+    spending_bank::Bank,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -133,8 +140,10 @@ pub struct Core {
     pub meter: Meter,
     /// From where keys are called.
     pub callers: Callers,
-    /// How often those are called that have a limit.
-    pub rates: Rates,
+    /// What those use that have a limit.
+    pub spending: SpendingBook,
+    /// Writes that down.
+    pub bank: Bank,
     /// What providers answered last about general keys.
     pub health: HealthBook,
     /// What goes on at each provider.
@@ -200,7 +209,8 @@ impl Core {
             replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
             callers: Callers::default(),
-            rates: Rates::default(),
+            spending: SpendingBook::default(),
+            bank: Bank::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),

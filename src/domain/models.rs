@@ -1,5 +1,6 @@
 //! Models: what agents name in their calls.
 
+use llm::Kind;
 use store::{CatalogSort, Handle, Listing, SortValue, Standing, Write, models::Model, providers::Provider};
 
 use super::{
@@ -75,7 +76,8 @@ pub(super) async fn insert(core: &Core, tx: &mut Write, actor: &Actor, new: NewM
     let price = new.price.check()?;
     let value = links::parse_value_again(new.general_key_value)?;
     let provider = provider_of(tx, &new.provider_id).await?;
-    let (_, target) = target_of(core, &provider)?;
+    let (kind, target) = target_of(core, &provider)?;
+    check_has_models(kind)?;
     let model = Model {
         id: ids::mint("md", now, &core.entropy)?,
         name: name.text,
@@ -103,6 +105,15 @@ pub(super) async fn insert(core: &Core, tx: &mut Write, actor: &Actor, new: NewM
         .field("output_price_micros", (), price.output_micros);
     record(tx, actor, now, "model.create", audited(&model), changes).await?;
     Ok(ModelView { model, keys: links::heaviest_first(new.keys) })
+}
+
+fn check_has_models(kind: Kind) -> Result<()> {
+    match kind {
+        Kind::Service => {
+            Err(Error::field("provider_id", "must be a provider of models; a service is called at /agents/NAME/…"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The model with this id.
@@ -189,7 +200,8 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     };
     model.prices = price.check()?.to_column();
     let provider = provider_of(&mut tx, &model.provider_id).await?;
-    let (_, target) = target_of(core, &provider)?;
+    let (kind, target) = target_of(core, &provider)?;
+    check_has_models(kind)?;
     let provider_before = store::providers::get(&mut tx, &before.provider_id).await?.map(|provider| provider.name);
     if edit.keys.is_none() {
         links::check_intact(&before.linked, &linked_before, &before.name)?;

@@ -20,6 +20,11 @@ impl Price {
         self.input_micros.is_some() || self.output_micros.is_some()
     }
 
+    /// Whether all of it is known.
+    pub fn is_whole(self) -> bool {
+        self.input_micros.is_some() && self.output_micros.is_some()
+    }
+
     /// What such a call costs, in billionths of the currency; `None` where it has tokens whose price is not known.
     pub fn cost_nanos(self, input_tokens: i64, output_tokens: i64) -> Option<i64> {
         let part = |tokens: i64, micros: Option<i64>| match (tokens, micros) {

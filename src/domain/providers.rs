@@ -16,7 +16,7 @@ use super::{
     provider_limits::ProviderLimits,
 };
 use crate::{
-    egress::Target,
+    egress::{AddressPolicy, Target, TargetError},
     error::{Code, Error, Result},
 };
 
@@ -48,6 +48,8 @@ pub struct NewProvider {
     pub keys: Vec<KeyShare>,
     /// What it gets at once, and how long it may take.
     pub limits: ProviderLimits,
+    /// The header a service takes its credential in; `Authorization: Bearer` where `None`.
+    pub credential_header: Option<String>,
     /// The value of one of the keys, where it was not saved for this origin.
     pub general_key_value: Option<String>,
 }
@@ -64,9 +66,10 @@ pub async fn create(
 ) -> Result<Outcome<ProviderView>> {
     let at = parse_kind(&new.kind).and_then(|kind| {
         let base_url = base_url_or_default(new.base_url, kind)?;
-        Ok((kind, parse_target(core, &base_url, kind)?))
+        let header = parse_header(new.credential_header.as_deref().unwrap_or_default(), kind)?;
+        Ok((kind, parse_target(core, &base_url, kind, &header)?, header))
     });
-    let (name, (kind, target)) = Error::both(Name::parse_provider(&new.name), at)?;
+    let (name, (kind, target, credential_header)) = Error::both(Name::parse_provider(&new.name), at)?;
     let value = links::parse_value_again(new.general_key_value)?;
     new.limits.check()?;
     let now = core.clock.now_ms();
@@ -78,6 +81,7 @@ pub async fn create(
         base_url: target.url().to_owned(),
         limits: new.limits.as_column(),
         linked: links::canonical(&new.keys),
+        credential_header,
         created_by_id: actor.id.clone(),
         created_by_name: actor.name.clone(),
         created_at: now,
@@ -97,6 +101,7 @@ pub async fn create(
         .field("name", (), provider.name.as_str())
         .field("kind", (), kind.as_str())
         .field("base_url", (), provider.base_url.as_str())
+        .field("credential_header", (), header_words(&provider))
         .field("limits", (), provider.limits.as_str())
         .field("general_keys", (), links::named(&mut tx, &new.keys).await?);
     record(&mut tx, actor, now, "provider.create", audited(&provider), changes).await?;
@@ -157,6 +162,8 @@ pub struct Edit {
     pub keys: Option<Vec<KeyShare>>,
     /// Other limits, made from those that hold.
     pub limits: Option<LimitsChange>,
+    /// Another header of a service, or the usual one.
+    pub credential_header: Option<Option<String>>,
     /// The value of a linked key, where it was not saved for the origin it would go to.
     pub general_key_value: Option<String>,
 }
@@ -179,14 +186,22 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
             Some(base_url) => base_url_or_default(base_url, kind)?,
             None => before.base_url.clone(),
         };
-        Ok((kind, parse_target(core, &base_url, kind)?))
+        let header = match (&edit.credential_header, kind) {
+            (Some(header), _) => header.clone().unwrap_or_default(),
+            (None, Kind::Service) => before.credential_header.clone(),
+            // The header of a service goes with the kind.
+            (None, _) => String::new(),
+        };
+        let header = parse_header(&header, kind)?;
+        Ok((kind, parse_target(core, &base_url, kind, &header)?, header))
     });
-    let (name, (kind, target)) = Error::both(name, at)?;
+    let (name, (kind, target, credential_header)) = Error::both(name, at)?;
     if let Some(name) = name {
         (provider.name, provider.name_key) = (name.text, name.key);
     }
     provider.kind = kind.as_str().to_owned();
     provider.base_url = target.url().to_owned();
+    provider.credential_header = credential_header;
     if let Some(change) = edit.limits {
         let limits = change(ProviderLimits::of_column(&before.limits));
         limits.check()?;
@@ -200,6 +215,7 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
         .field("name", before.name.as_str(), provider.name.as_str())
         .field("kind", before.kind.as_str(), provider.kind.as_str())
         .field("base_url", before.base_url.as_str(), provider.base_url.as_str())
+        .field("credential_header", header_words(&before), header_words(&provider))
         .field("limits", before.limits.as_str(), provider.limits.as_str())
         .field("general_keys", links::named(&mut tx, &linked_before).await?, links::named(&mut tx, &linked).await?);
     if changes.is_empty() {
@@ -269,13 +285,13 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>, 
 /// [`Code::ValidationFailed`] where the base URL may not be called any more, after a change of settings.
 pub(super) fn target_of(core: &Core, provider: &Provider) -> Result<(Kind, Target)> {
     let kind = parse_kind(&provider.kind)?;
-    let target = parse_target(core, &provider.base_url, kind)?;
+    let target = parse_target(core, &provider.base_url, kind, &provider.credential_header)?;
     Ok((kind, target))
 }
 
 fn parse_kind(kind: &str) -> Result<Kind> {
     Kind::parse(kind).ok_or_else(|| {
-        let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let known: Vec<_> = Kind::every().map(Kind::as_str).collect();
         Error::field("kind", format!("must be one of {}", known.join(", ")))
     })
 }
@@ -286,8 +302,62 @@ fn base_url_or_default(base_url: Option<String>, kind: Kind) -> Result<String> {
     })
 }
 
-fn parse_target(core: &Core, base_url: &str, kind: Kind) -> Result<Target> {
-    Target::parse(base_url, kind, core.egress.policy()).map_err(|error| Error::field("base_url", error.to_string()))
+fn parse_target(core: &Core, base_url: &str, kind: Kind, header: &str) -> Result<Target> {
+    let target = judged(base_url, kind, header, core.egress.policy());
+    target.map_err(|error| Error::field("base_url", error.to_string()))
+}
+
+/// Where the calls of a provider go, and how its key travels.
+pub(super) fn judged(
+    base_url: &str,
+    kind: Kind,
+    credential_header: &str,
+    policy: &AddressPolicy,
+) -> std::result::Result<Target, TargetError> {
+    match kind {
+        Kind::Service => Target::parse_agent(base_url, credential_header, policy),
+        kind => Target::parse(base_url, kind, policy),
+    }
+}
+
+/// Headers that are part of how a call is sent, and no place for a credential.
+const NO_CREDENTIAL: [&str; 12] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "keep-alive",
+    "accept-encoding",
+];
+
+/// The header that a service takes its credential in, in lower case; empty for the usual one.
+fn parse_header(header: &str, kind: Kind) -> Result<String> {
+    let header = header.trim().to_ascii_lowercase();
+    let refused = |why: &str| Err(Error::field("credential_header", why));
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if header.is_empty() {
+        return Ok(header);
+    }
+    if kind != Kind::Service {
+        return refused("is for the kind service only; other kinds have theirs");
+    }
+    if header.len() > 64 || !header.bytes().all(is_token) {
+        return refused("must be the name of a header: letters, digits and hyphens, 64 at most");
+    }
+    if NO_CREDENTIAL.contains(&header.as_str()) || header.starts_with("proxy-") || header.starts_with("sec-") {
+        return refused("must be a header that a credential can stand in");
+    }
+    Ok(header)
+}
+
+fn header_words(provider: &Provider) -> Option<&str> {
+    Some(provider.credential_header.as_str()).filter(|header| !header.is_empty())
 }
 
 async fn found(db: &mut impl Handle, id: &str) -> Result<Provider> {
@@ -316,7 +386,7 @@ mod tests {
 
     #[test]
     fn every_kind_can_be_named_and_an_unknown_one_lists_them() {
-        for kind in Kind::ALL {
+        for kind in Kind::every() {
             assert_eq!(parse_kind(kind.as_str()).expect("a kind"), kind);
         }
         let error = parse_kind("skynet").expect_err("no kind");

@@ -284,7 +284,7 @@ async fn apply(core: &Arc<Core>, found: &[Change]) -> Result<()> {
                 let revoked = ["agent_key.delete", "agent_key.disable"].contains(&change.action.as_str());
                 core.keys.forget(&change.id, revoked);
             }
-            "general_key" | "provider" | "model" => {
+            "general_key" | "provider" | "model" | "policy" => {
                 if change.action.starts_with("general_key.") {
                     core.health.forget(&change.id);
                 }

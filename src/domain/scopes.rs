@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Every scope, by name.
-pub const SCOPES: [&str; 16] = [
+pub const SCOPES: [&str; 18] = [
     "general-keys:read",
     "general-keys:write",
     "agent-keys:read",
@@ -12,6 +12,8 @@ pub const SCOPES: [&str; 16] = [
     "providers:write",
     "models:read",
     "models:write",
+    "policies:read",
+    "policies:write",
     "members:read",
     "members:write",
     "management-tokens:read",

@@ -238,6 +238,20 @@ pub async fn of_agent_key(core: &Core, id: &str, period: Period) -> Result<Vec<(
     Ok(filled(&starts, groups))
 }
 
+/// What was counted of an agent key from `from` (inclusive) to `to` (exclusive), in milliseconds since 1970.
+///
+/// # Errors
+/// A storage failure.
+pub async fn of_agent_key_between(core: &Core, id: &str, from: i64, to: i64) -> Result<Counts> {
+    write_down(core).await;
+    let mut db = core.store.read().await?;
+    let mut counts = Counts::default();
+    for day in store::usage::days_of_agent_key(&mut db, id, from, to).await? {
+        counts.add(day.counts);
+    }
+    Ok(counts)
+}
+
 /// The calls of each of the last seven days, the oldest first, of each of these agent keys that was called.
 ///
 /// # Errors

@@ -68,6 +68,7 @@ impl Egress {
     ) -> Result<Answer, EgressError> {
         let path = match from {
             PathFrom::Host => path.to_owned(),
+            PathFrom::Base if path.is_empty() && target.base_path.is_empty() => String::from("/"),
             PathFrom::Base => format!("{}{path}", target.base_path),
         };
         let mut head = RequestHead::new(method, &path).map_err(|error| EgressError::Invalid(error.to_string()))?;
@@ -75,9 +76,13 @@ impl Egress {
             head.header(&HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
         let auth = kind.native_auth();
+        let (header, prefix) = match &target.credential_header {
+            Some(header) => (&**header, ""),
+            None => (auth.header_name(), auth.prefix()),
+        };
         let call = Call {
             target,
-            credential: secret.map(|secret| Credential { secret, header: auth.header_name(), prefix: auth.prefix() }),
+            credential: secret.map(|secret| Credential { secret, header, prefix }),
             head,
             body: Bytes::new(),
             patience: *self.patience(),

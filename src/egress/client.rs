@@ -49,7 +49,7 @@ pub struct Credential<'a> {
     /// The opened secret; it gives its value only for the target it is bound to.
     pub secret: &'a ProviderSecret,
     /// The header's name, in lower case.
-    pub header: &'static str,
+    pub header: &'a str,
     /// `Bearer ` or nothing.
     pub prefix: &'static str,
 }

@@ -36,5 +36,5 @@ pub use http1::{connection::Connection, request::RequestHead};
 pub use pool::Pool;
 pub use reply_body::ReplyBody;
 pub use socket::{Offer, Socket};
-pub use target::Target;
+pub use target::{Target, TargetError};
 pub use transit::{Transit, TransitSettings, TransitToken};

@@ -28,6 +28,8 @@ pub struct Target {
     pub pool_key: Arc<str>,
     /// Whether the URL literally names a loopback address or `localhost`.
     pub loopback_named: bool,
+    /// The header a service takes its credential in, in lower case; where it is `None` the kind says it.
+    pub credential_header: Option<Arc<str>>,
     binding: Binding,
     url: String,
 }
@@ -49,6 +51,19 @@ impl Target {
             let prefix = if kind.has_one_public_address() { "" } else { base_path };
             Binding::new(origin, prefix, auth.header_name(), auth.prefix())
         })
+    }
+
+    /// The same of a service that agents call, and that takes its credential in `header`: as it is, or, where that is empty, in
+    /// `authorization` behind `Bearer `.
+    ///
+    /// # Errors
+    /// As [`Target::parse`].
+    pub fn parse_agent(text: &str, header: &str, policy: &AddressPolicy) -> Result<Target, TargetError> {
+        if header.is_empty() {
+            return Target::parse(text, Kind::Service, policy);
+        }
+        let bound = Target::parse_bound(text, policy, |origin, path| Binding::new(origin, path, header, ""));
+        Ok(Target { credential_header: Some(header.into()), ..bound? })
     }
 
     /// The same of a service that Keyward itself uses, and that takes its credential in `header`.
@@ -138,6 +153,7 @@ impl Target {
             port,
             base_path,
             loopback_named,
+            credential_header: None,
         })
     }
 

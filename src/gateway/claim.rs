@@ -18,6 +18,8 @@ pub enum Claim {
     Azure,
     /// A provider's own API under `/providers/{name}`.
     Provider,
+    /// An agent, an MCP server or another service under `/agents/{name}`.
+    Service,
     /// OpenAI's WebSocket, in any of these places; the query's model chooses.
     Realtime,
 }
@@ -44,6 +46,8 @@ pub fn claim(method: &Method, path: &str) -> Option<Claim> {
         Some(Claim::Azure)
     } else if path.starts_with("/providers/") {
         Some(Claim::Provider)
+    } else if path.starts_with("/agents/") {
+        Some(Claim::Service)
     } else {
         None
     }
@@ -66,7 +70,7 @@ pub fn caller_wire<B>(claim: Claim, request: &Request<B>) -> WireFormat {
     let path = request.uri().path();
     let has = |name| request.headers().contains_key(name);
     match claim {
-        Claim::OpenAi => WireFormat::OpenAi,
+        Claim::OpenAi | Claim::Service => WireFormat::OpenAi,
         Claim::Anthropic => WireFormat::Anthropic,
         Claim::Gemini => WireFormat::Gemini,
         Claim::Azure => WireFormat::Azure,

@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use llm::Kind;
 
 use super::{
     Gateway,
@@ -21,7 +22,7 @@ use crate::{
         catalog::OpenKey,
         key_cache::CachedKey,
         meter::Used,
-        rates::{Admission, Left},
+        spending::{Admission, Left},
     },
     egress::{Call, Credential, EgressError, Reply, RequestHead, Socket},
     error::{Code, Error, Result},
@@ -47,7 +48,7 @@ pub struct Forward<'a> {
     /// Its place among the calls its key may make at once.
     pub admission: Option<Admission>,
     /// What is left of its key's limit; told in the answer.
-    pub left: Option<Left>,
+    pub left: Vec<Left>,
 }
 
 impl Forward<'_> {
@@ -101,21 +102,27 @@ impl Forward<'_> {
             return Err(ended);
         }
         let plan = &self.plan;
-        let credential = key.map(|key| Credential {
-            secret: &key.secret,
-            header: plan.auth.header_name(),
-            prefix: plan.auth.prefix(),
-        });
+        let target = plan.target()?;
+        let (header, prefix) = match &target.credential_header {
+            Some(header) => (&**header, ""),
+            None => (plan.auth.header_name(), plan.auth.prefix()),
+        };
+        let credential = key.map(|key| Credential { secret: &key.secret, header, prefix });
         let mut head = RequestHead::new(&self.head.method, &plan.path)
             .map_err(|error| self.unreachable(EgressError::Invalid(error.to_string())))?;
-        headers::outgoing(&self.head.headers, plan.provider.kind.fixed_headers(), &mut head);
+        headers::outgoing(
+            &self.head.headers,
+            plan.provider.kind.fixed_headers(),
+            target.credential_header.as_deref(),
+            &mut head,
+        );
         let call = Call {
-            target: plan.target()?,
+            target,
             credential,
             head,
             body,
             patience: plan.provider.patience,
-            returns: headers::returns,
+            returns: if self.is_to_service() { headers::returns_of_service } else { headers::returns },
             wanted: &|| self.key_ended().is_none(),
         };
         let (egress, pool) = (&self.gateway.egress, &self.gateway.pool);
@@ -148,12 +155,14 @@ impl Forward<'_> {
         }
         let form = self.form(&headers);
         let streams = matches!(form, Form::Events { .. });
+        // What a service says is its own: nothing is read in it.
+        let form = if self.is_to_service() { Form::Other } else { form };
         if streams {
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         }
         let coding = Coding::of(&headers);
         settlement.answered(reply.status, form, coding);
-        let rewrites = streams && coding == Coding::Plain;
+        let rewrites = streams && coding == Coding::Plain && !self.is_to_service();
         let mut response = Response::new(GatewayBody::Relay(Relay::new(reply.body, settlement, rewrites)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
@@ -175,6 +184,10 @@ impl Forward<'_> {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
+    }
+
+    fn is_to_service(&self) -> bool {
+        self.plan.provider.kind == Kind::Service
     }
 
     fn form(&self, headers: &HeaderMap) -> Form {

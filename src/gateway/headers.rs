@@ -56,14 +56,20 @@ fn leak(place: &str) -> Error {
     )
 }
 
-/// Writes the headers of a call that go to the provider.
-pub fn outgoing(headers: &HeaderMap, fixed: &[(&'static str, &'static str)], out: &mut RequestHead) {
+/// Writes the headers of a call that go to the provider; never the one that a service takes its credential in.
+pub fn outgoing(
+    headers: &HeaderMap,
+    fixed: &[(&'static str, &'static str)],
+    credential: Option<&str>,
+    out: &mut RequestHead,
+) {
     let hops = headers.get_all(header::CONNECTION);
     let is_hop = |name: &str| {
         let mut named = hops.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         named.any(|hop| hop.trim().eq_ignore_ascii_case(name))
     };
-    let goes = |name: &str| passes(name) && !is_hop(name);
+    let is_credential = |name: &str| credential.is_some_and(|own| own == name || own == name.replace('_', "-"));
+    let goes = |name: &str| passes(name) && !is_hop(name) && !is_credential(name);
     for (name, value) in headers {
         if goes(name.as_str()) {
             out.header(name, value);
@@ -182,6 +188,33 @@ pub fn returns(name: &str) -> bool {
     is_returned(name) || is_of(name, &RETURNED_FAMILIES)
 }
 
+/// Whether a header of a service's answer may go to the caller, by its name in lower case: all but what belongs to the
+/// connection, to browsers, or to Keyward.
+pub fn returns_of_service(name: &str) -> bool {
+    const FAMILIES: [&str; 5] = ["proxy-", "access-control-", "keyward-", "x-keyward-", "sec-"];
+    let is_kept = matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "transfer-encoding"
+            | "content-length"
+            | "trailer"
+            | "te"
+            | "upgrade"
+            | "set-cookie"
+            | "set-cookie2"
+            | "location"
+            | "server"
+            | "via"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "authorization"
+            | "x-api-key"
+            | "clear-site-data"
+    );
+    !is_kept && !is_of(name, &FAMILIES)
+}
+
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -225,7 +258,7 @@ mod tests {
         headers.insert("openai-organization", HeaderValue::from_static("org"));
         headers.insert("anthropic-beta", HeaderValue::from_static("b"));
         let mut out = RequestHead::new(&Method::GET, "/").expect("a path");
-        outgoing(&headers, &[("anthropic-version", "2023-06-01")], &mut out);
+        outgoing(&headers, &[("anthropic-version", "2023-06-01")], None, &mut out);
         assert_eq!(out.lines(), "GET / HTTP/1.1\r\nopenai-organization: org\r\nanthropic-version: 2023-06-01\r\n");
     }
 

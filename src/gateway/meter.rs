@@ -19,7 +19,7 @@ use crate::domain::{
     key_cache::CachedKey,
     meter::Tally,
     prices::Price,
-    rates::Admission,
+    spending::Admission,
 };
 
 /// The most of a JSON answer that is kept to read its usage from, in bytes; a longer answer is counted without its tokens and marked as an estimate.
@@ -280,6 +280,9 @@ impl Settlement {
             cost_nanos: cost.unwrap_or(0),
             unpriced: i64::from(cost.is_none()),
         };
+        if let Some(admission) = &mut self.admission {
+            admission.settle(input_tokens.saturating_add(output_tokens), counts.cost_nanos);
+        }
         let Gateway { core, cpu, .. } = &*self.gateway;
         core.meter.count(*cpu, core.clock.now_ms(), tally, counts);
     }

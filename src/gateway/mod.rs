@@ -17,15 +17,12 @@ mod relay;
 mod route;
 mod socket;
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use llm::WireFormat;
+use llm::{Kind, WireFormat};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::body::Budget;
@@ -39,8 +36,8 @@ use crate::{
         Core,
         clock::{DAY_MS, rfc3339},
         key_cache::CachedKey,
-        lease,
-        rates::Left,
+        quota::{Measure, Span},
+        spending::{Estimate, Left},
     },
     egress::{Egress, Pool},
     error::{Code, Error, Result},
@@ -48,6 +45,11 @@ use crate::{
 
 /// From how long before its end a key's answers tell when it ends, in milliseconds.
 const EXPIRY_NOTICE: i64 = 14 * DAY_MS;
+
+/// OpenAI's headers for a limit a minute: of how much, how much is left, and when all of it is again.
+const REQUESTS_LEFT: [&str; 3] =
+    ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+const TOKENS_LEFT: [&str; 3] = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
 
 /// What a core of the gateway works with.
 pub struct Gateway {
@@ -84,13 +86,13 @@ pub async fn handle(
         Ok(key) => key,
         Err(error) => return failure(error, wire, request_id),
     };
-    let mut left = None;
+    let mut left = Vec::new();
     let answered = if claim == Claim::Models {
         models::list(&gateway.core, request.uri().path(), wire, &key.limits)
     } else {
         match prepare(gateway, claim, request, &key).await {
             Ok(mut forward) => {
-                left = forward.left.take();
+                left = std::mem::take(&mut forward.left);
                 forward.send().await
             }
             Err(error) => {
@@ -101,9 +103,7 @@ pub async fn handle(
     };
     let mut response = answered.unwrap_or_else(|error| failure(error, wire, request_id));
     decorate(&mut response, &key, gateway.core.clock.now_ms(), request_id);
-    if let Some(left) = left {
-        tell(&mut response, left);
-    }
+    tell(&mut response, &left, wire);
     response
 }
 
@@ -123,16 +123,36 @@ async fn prepare<'a>(
     let mut held = body::read(gateway, key, &head, incoming).await?;
     let plan = route::resolve(&gateway.core, claim, &head, &held, &key.limits)?;
     key.limits.check_model(&plan.model_name, &plan.provider.name, &plan.upstream_model)?;
-    let admitted = match &key.rate {
-        Some(rate) => {
-            let servers = gateway.core.lease.servers.load(Ordering::Relaxed);
-            Some(rate.admit(&key.limits, servers, lease::now_ms())?)
+    let (admission, left) = match &key.spending {
+        Some(spending) => {
+            let is_to_model = plan.provider.kind != Kind::Service && head.method != Method::GET;
+            if key.limits.counts_money() && !plan.price.is_whole() && is_to_model {
+                return Err(unpriced(&plan.model_name));
+            }
+            let input_micros = plan.price.input_micros.unwrap_or(0);
+            let estimate = Estimate { bytes: held.bytes.len(), input_micros };
+            let admitted = spending.admit(&gateway.core, &key.id, &key.limits, &key.quotas, estimate).await?;
+            (Some(admitted.0), admitted.1)
         }
-        None => None,
+        None => (None, Vec::new()),
     };
-    let (admission, left) = admitted.unzip();
     held.share.grow(plan.body.as_ref().map_or(0, Vec::len))?;
-    Ok(Forward { gateway, key, plan, head, held, socket, admission, left: left.flatten() })
+    Ok(Forward { gateway, key, plan, head, held, socket, admission, left })
+}
+
+/// A budget in money that cannot count a call would be none.
+fn unpriced(model: &str) -> Error {
+    let what = match model {
+        "" => String::from("this route"),
+        model => format!("the model {model:?}"),
+    };
+    Error::new(
+        Code::ModelNotAllowed,
+        format!(
+            "the agent key has a budget in money, and what {what} costs is not known; an administrator of Keyward can set \
+             its prices, both of them, or give the key a budget in tokens"
+        ),
+    )
 }
 
 /// An error of ours, in the shape of the wire format that was called.
@@ -169,15 +189,43 @@ fn decorate(response: &mut Response<GatewayBody>, key: &CachedKey, now: i64, req
     }
 }
 
-/// Tells how much of its limit a key has left (draft-ietf-httpapi-ratelimit-headers).
-fn tell(response: &mut Response<GatewayBody>, left: Left) {
-    let Left { limit, remaining, reset_seconds } = left;
-    let headers = response.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(&format!("\"agent-key\";q={limit};w=60")) {
-        headers.insert("ratelimit-policy", policy);
+/// Tells how much of its limits a key has left (draft-ietf-httpapi-ratelimit-headers), and on OpenAI's routes also as OpenAI
+/// does.
+fn tell(response: &mut Response<GatewayBody>, left: &[Left], wire: WireFormat) {
+    if left.is_empty() {
+        return;
     }
-    if let Ok(value) = HeaderValue::from_str(&format!("\"agent-key\";r={remaining};t={reset_seconds}")) {
-        headers.insert("ratelimit", value);
+    let join = |part: &dyn Fn(&Left) -> String| left.iter().map(part).collect::<Vec<_>>().join(", ");
+    let policy = join(&|left| {
+        let unit = match left.quota.measure {
+            Measure::Requests => "",
+            Measure::Tokens => ";qu=\"tokens\"",
+            Measure::Cost => ";qu=\"cost-nanos\"",
+        };
+        format!("\"{}\";q={}{unit};w={}", left.quota.name(), left.quota.most, left.window_seconds)
+    });
+    let now = join(&|left| format!("\"{}\";r={};t={}", left.quota.name(), left.remaining, left.reset_seconds));
+    set(response, HeaderName::from_static("ratelimit-policy"), &policy);
+    set(response, HeaderName::from_static("ratelimit"), &now);
+    if wire != WireFormat::OpenAi {
+        return;
+    }
+    for left in left.iter().filter(|left| left.quota.span == Span::Minute) {
+        let names = match left.quota.measure {
+            Measure::Requests => REQUESTS_LEFT,
+            Measure::Tokens => TOKENS_LEFT,
+            Measure::Cost => continue,
+        };
+        let values = [left.quota.most.to_string(), left.remaining.to_string(), format!("{}s", left.reset_seconds)];
+        for (name, value) in names.into_iter().zip(values) {
+            set(response, HeaderName::from_static(name), &value);
+        }
+    }
+}
+
+fn set(response: &mut Response<GatewayBody>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
     }
 }
 

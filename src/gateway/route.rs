@@ -73,6 +73,7 @@ pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>, limits:
         Claim::Gemini => gemini(core, head, held),
         Claim::Azure => azure(core, head, held),
         Claim::Provider => provider(core, head, held, limits),
+        Claim::Service => service(core, head),
         Claim::Realtime => realtime::resolve(core, head, held),
         Claim::Models => Err(Error::new(Code::Internal, "lists of models are answered before they are resolved")),
     }
@@ -245,6 +246,46 @@ fn opened(provider: Arc<ProviderEntry>, head: &Parts, path: &str, wire: WireForm
         auth,
         wire,
         path: with_query(format!("{}/{path}", target.base_path), head),
+        drop_usage_chunk: false,
+        body: None,
+    })
+}
+
+/// A call to a service: passed as it is, by any method and whatever it holds.
+fn service(core: &Core, head: &Parts) -> Result<Plan> {
+    let rest = &head.uri.path()["/agents/".len()..];
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = decoded(name)?;
+    let provider = core.catalog().provider(&name)?;
+    if provider.kind != Kind::Service {
+        let detail = format!("{name:?} is a provider of models; it is called at /v1 or at /providers/NAME/…");
+        return Err(Error::new(Code::RouteNotAllowed, detail));
+    }
+    if !llm::plain_path(path) {
+        let detail = format!("{path:?} holds an empty or dot segment, or an encoded slash, dot or control character");
+        return Err(Error::new(Code::RouteNotAllowed, detail));
+    }
+    let auth = provider.kind.native_auth();
+    let route = Route {
+        key: provider.key.clone(),
+        model_name: "".into(),
+        upstream_model: String::new(),
+        is_known: false,
+        price: Price::default(),
+        provider,
+    };
+    let is_base = !rest.contains('/');
+    finish(route, |target| Wired {
+        auth,
+        wire: WireFormat::OpenAi,
+        path: with_query(
+            match (is_base, target.base_path.as_str()) {
+                (true, "") => String::from("/"),
+                (true, base) => base.to_owned(),
+                (false, base) => format!("{base}/{path}"),
+            },
+            head,
+        ),
         drop_usage_chunk: false,
         body: None,
     })

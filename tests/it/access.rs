@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 49] = [
+const EXPECTED: [Rule; 57] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -32,11 +32,14 @@ const EXPECTED: [Rule; 49] = [
     ("POST /agent-keys/bulk-disable", "owner admin operator member", ""),
     ("POST /agent-keys/bulk-enable", "owner admin operator member", ""),
     ("POST /agent-keys/bulk-delete", "owner admin member", ""),
+    ("POST /agent-keys/bulk-tag", "owner admin operator member", ""),
     // Whoever has a key may end it, signed in or not.
     ("POST /agent-keys/revoke-leaked", ALL, ""),
     ("POST /agent-keys/{id}/rotate", "owner admin member", "owner admin"),
     ("POST /agent-keys/{id}/retire", "owner admin operator member", "owner admin operator"),
     ("GET /agent-keys/{id}/secrets", ALL, "owner admin operator auditor"),
+    ("GET /agent-key-defaults", "owner admin operator auditor", ""),
+    ("PATCH /agent-key-defaults", "owner admin", ""),
     ("GET /providers", "owner admin operator auditor", ""),
     ("POST /providers", "owner admin", ""),
     ("GET /providers/{id}", "owner admin operator auditor", ""),
@@ -49,6 +52,11 @@ const EXPECTED: [Rule; 49] = [
     ("GET /models/{id}", ALL, ""),
     ("PATCH /models/{id}", "owner admin", ""),
     ("DELETE /models/{id}", "owner admin", ""),
+    ("GET /policies", "owner admin operator auditor", ""),
+    ("POST /policies", "owner admin", ""),
+    ("GET /policies/{id}", "owner admin operator auditor", ""),
+    ("PATCH /policies/{id}", "owner admin", ""),
+    ("DELETE /policies/{id}", "owner admin", ""),
     ("GET /members", "owner admin auditor", ""),
     ("POST /members", "owner admin", ""),
     // Of members, one's own is oneself, and another's is an owner.
@@ -166,7 +174,10 @@ async fn common_things(keyward: &TestServer) -> Things {
     let general = api.general_key("GENERAL", "sk-test-value-of-the-matrix").await;
     let provider = api.provider("p", "openai-compatible", "http://127.0.0.1:9/v1", &Value::Null).await;
     let model = api.model("m", &provider).await;
-    for (collection, thing) in [("general-keys", &general), ("providers", &provider), ("models", &model)] {
+    let policy = api.post("/policies", json!({ "name": "policy" })).await.expect(201).json();
+    for (collection, thing) in
+        [("general-keys", &general), ("providers", &provider), ("models", &model), ("policies", &policy)]
+    {
         things.own.insert((collection.to_owned(), ""), id(thing));
     }
     things.others.insert(String::from("agent-keys"), id(&api.agent_key("the owner's").await));

@@ -2,13 +2,14 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/guides/nginx.md",
+    "docs/guides/verification.md",
     "docs/guides/sign-in.md",
     "docs/guides/keys.md",
     "docs/guides/postgresql.md",

@@ -22,6 +22,7 @@ mod layering;
 mod leaks;
 mod management;
 mod management_tokens;
+mod mcp;
 mod members;
 mod models;
 mod operations;

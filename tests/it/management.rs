@@ -117,6 +117,12 @@ async fn an_array_is_no_object_also_where_nothing_is_required() {
         (format!("{path}/disable"), json!([])),
         (format!("{path}/retire"), json!([])),
         (String::from("/agent-keys"), json!(["by its place"])),
+        (String::from("/agent-keys"), json!({ "name": "n", "limits": [[], []] })),
+        (String::from("/agent-keys"), json!({ "name": "n", "limits": { "budgets": [["day", "tokens", 5]] } })),
+        (String::from("/agent-keys/bulk-create"), json!({ "agent_keys": [["n", 5]] })),
+        (String::from("/policies"), json!({ "name": "n", "requires": [["m"]] })),
+        (String::from("/providers"), json!({ "name": "n", "kind": "openai", "limits": [1] })),
+        (String::from("/providers"), json!({ "name": "n", "kind": "openai", "general_keys": [["gk_1", 1]] })),
     ] {
         api.post(&path, body).await.problem(422);
     }

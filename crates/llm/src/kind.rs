@@ -21,6 +21,8 @@ pub enum Kind {
     Ollama,
     Vllm,
     OpenAiCompatible,
+    /// No provider of models: an agent, an MCP server or another service over HTTP, which is called at `/agents`.
+    Service,
 }
 
 /// The header a key travels in.
@@ -57,7 +59,7 @@ pub enum PathFrom {
 }
 
 impl Kind {
-    /// Every kind, in the order of the contract.
+    /// Every kind of provider of models, in the order of the contract.
     pub const ALL: [Kind; 15] = [
         Kind::OpenAi,
         Kind::Anthropic,
@@ -76,9 +78,14 @@ impl Kind {
         Kind::OpenAiCompatible,
     ];
 
+    /// Every kind: those of providers of models, and services.
+    pub fn every() -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().chain([Kind::Service])
+    }
+
     /// The kind of that name, if there is one. Names are lower-case.
     pub fn parse(name: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+        Kind::every().find(|kind| kind.as_str() == name)
     }
 
     /// The name in the management API.
@@ -99,6 +106,7 @@ impl Kind {
             Kind::Ollama => "ollama",
             Kind::Vllm => "vllm",
             Kind::OpenAiCompatible => "openai-compatible",
+            Kind::Service => "service",
         }
     }
 
@@ -120,6 +128,7 @@ impl Kind {
             Kind::Ollama => "Ollama",
             Kind::Vllm => "vLLM",
             Kind::OpenAiCompatible => "OpenAI-compatible",
+            Kind::Service => "Agent, MCP server or other service",
         }
     }
 
@@ -148,7 +157,7 @@ impl Kind {
             Kind::Fireworks => "https://api.fireworks.ai/inference/v1",
             Kind::Cohere => "https://api.cohere.com",
             Kind::Ollama => "http://localhost:11434",
-            Kind::AzureOpenAi | Kind::Vllm | Kind::OpenAiCompatible => return None,
+            Kind::AzureOpenAi | Kind::Vllm | Kind::OpenAiCompatible | Kind::Service => return None,
         })
     }
 
@@ -183,12 +192,12 @@ impl Kind {
 
     /// Whether a call without a key is bound to fail, so that a missing link is an error of ours.
     pub fn needs_key(self) -> bool {
-        !matches!(self, Kind::Ollama | Kind::Vllm | Kind::OpenAiCompatible)
+        !matches!(self, Kind::Ollama | Kind::Vllm | Kind::OpenAiCompatible | Kind::Service)
     }
 
     /// Whether everyone reaches this kind at the same address; elsewhere a base URL's path may be a tenant of its own.
     pub fn has_one_public_address(self) -> bool {
-        !matches!(self, Kind::AzureOpenAi | Kind::Ollama | Kind::Vllm | Kind::OpenAiCompatible)
+        !matches!(self, Kind::AzureOpenAi | Kind::Ollama | Kind::Vllm | Kind::OpenAiCompatible | Kind::Service)
     }
 
     /// Headers to add where the caller sent none of that name.
@@ -215,14 +224,15 @@ impl Kind {
             Kind::Xai => get("/api-key", PathFrom::Base),
             Kind::Cohere => KeyCheck { method: "POST", path: "/v1/check-api-key", from: PathFrom::Host },
             Kind::Ollama => get("/api/tags", PathFrom::Base),
+            Kind::Service => get("", PathFrom::Base),
             _ => get("/models", PathFrom::Base),
         }
     }
 
-    /// Where a kind lists its models; `None` for Azure, whose deployments are not listed at the resource.
+    /// Where a kind lists its models; `None` for Azure, whose deployments are not listed at the resource, and for services.
     pub fn model_list(self) -> Option<(&'static str, PathFrom)> {
         match self {
-            Kind::AzureOpenAi => None,
+            Kind::AzureOpenAi | Kind::Service => None,
             Kind::Anthropic => Some(("/v1/models?limit=1000", PathFrom::Base)),
             Kind::Gemini => Some(("/v1beta/models?pageSize=1000", PathFrom::Base)),
             Kind::DeepSeek => Some(("/models", PathFrom::Host)),
@@ -284,7 +294,7 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_parse_back() {
-        for kind in Kind::ALL {
+        for kind in Kind::every() {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
             assert!(!kind.label().is_empty());
         }

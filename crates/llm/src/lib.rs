@@ -32,7 +32,7 @@ pub use body::{Body, BodyError, Field, rename_gemini_model, scan};
 pub use form::{Form, FormError, boundary, scan_form};
 pub use kind::{Auth, KeyCheck, Kind, PathFrom};
 pub use model_list::listed_models;
-pub use routes::{form_route, inference_route, openai_route, route_wire, socket_route};
+pub use routes::{form_route, inference_route, openai_route, plain_path, route_wire, socket_route};
 pub use socket::{SocketReader, close_frame};
 pub use sse::{EventSplitter, MAX_TAIL};
 pub use stream::{Pass, StreamReader};

@@ -13,6 +13,7 @@ pub fn inference_route(kind: Kind, method: &str, path: &str) -> bool {
         return false;
     }
     match kind {
+        Kind::Service => false,
         Kind::Anthropic => anthropic(method, path),
         Kind::Gemini => gemini(method, path),
         Kind::AzureOpenAi => azure(method, path),
@@ -27,6 +28,15 @@ pub fn inference_route(kind: Kind, method: &str, path: &str) -> bool {
             openai(method, path) || (method == "POST" && path == "rerank")
         }
         _ => openai(method, path),
+    }
+}
+
+/// Whether a path can be no other than it looks like: no server reads its segments as other ones. Its last segment may be
+/// empty, and so may all of it.
+pub fn plain_path(path: &str) -> bool {
+    match path.rsplit_once('/') {
+        Some((folders, last)) => folders.split('/').all(is_plain) && (last.is_empty() || is_plain(last)),
+        None => path.is_empty() || is_plain(path),
     }
 }
 
@@ -47,7 +57,7 @@ pub fn form_route(path: &str) -> bool {
 pub fn socket_route(kind: Kind, path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     match kind {
-        Kind::Anthropic | Kind::Gemini => false,
+        Kind::Anthropic | Kind::Gemini | Kind::Service => false,
         Kind::AzureOpenAi => matches!(path, "openai/v1/realtime" | "openai/realtime"),
         _ => format!("{}/realtime", kind.openai_prefix()).trim_start_matches('/') == path,
     }

@@ -39,6 +39,7 @@ fn golden(kind: Kind) -> Golden {
         Kind::Ollama => (401, "unauthorized", "server busy", (26, 8), 1),
         Kind::Vllm => (401, "Unauthorized", "Too many", (31, 10), 1),
         Kind::OpenAiCompatible => (401, "Authentication Error", "Too many", (6, 2), 1),
+        Kind::Service => panic!("a service is no provider of models"),
     };
     Golden { bad_key, bad_key_words, busy_words, tokens, usage_chunks }
 }

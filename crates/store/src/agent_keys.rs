@@ -7,6 +7,7 @@ use crate::{
     authentic::{Authentic, Standing, UNTOLD, checked, stamp, standing},
     db::{execute, page, query, search},
     listing::Count,
+    spending,
 };
 
 /// An agent key, without its secret.
@@ -24,6 +25,10 @@ pub struct AgentKey {
     pub limits: String,
     /// Its secrets, each with its end; `?` in rows from before the column.
     pub secrets: String,
+    /// What it is for.
+    pub description: String,
+    /// Words to find it by, between spaces.
+    pub tags: String,
     pub created_at: i64,
     pub expires_at: i64,
     /// 0 while the key is enabled.
@@ -55,6 +60,10 @@ impl Authentic for AgentKey {
         // The column came later: rows from before it carry a MAC without it.
         if self.secrets != UNTOLD {
             fields.push(MacField::Text(&self.secrets));
+        }
+        // So did these two.
+        if !(self.description.is_empty() && self.tags.is_empty()) {
+            fields.extend([MacField::Text("about"), MacField::Text(&self.description), MacField::Text(&self.tags)]);
         }
         fields
     }
@@ -140,6 +149,19 @@ pub struct StatusFilter<'a> {
     pub soon: i64,
     /// Only this member's; empty for everybody's.
     pub member_id: &'a str,
+    /// Only those with this tag; empty for all.
+    pub tag: &'a str,
+}
+
+impl StatusFilter<'_> {
+    /// What the column of tags looks like where there is the one that is asked for; empty where any will do.
+    fn tag_pattern(&self) -> String {
+        match self.tag {
+            "" => String::new(),
+            // Of what a pattern has a meaning for, tags may hold but this.
+            tag => format!("% {} %", tag.replace('_', "\\_")),
+        }
+    }
 }
 
 /// The key with this id.
@@ -165,7 +187,8 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreE
         fetch_optional,
         db,
         AgentKey,
-        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, created_at, \
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
+         description, tags, created_at, \
          expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
         id
     )
@@ -197,6 +220,7 @@ pub async fn list(
     filter: StatusFilter<'_>,
 ) -> Result<Vec<Standing<AgentKey>>, StoreError> {
     let phrase = search::rare_phrase(db, &listing.search).await?;
+    let tag = &filter.tag_pattern();
     macro_rules! page_where {
         ($names:expr, $column:literal, $after:expr) => {
             page!(
@@ -204,16 +228,16 @@ pub async fn list(
                 AgentKey,
                 concat!(
                     "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-                     secrets, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE ",
+                     secrets, description, tags, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE ",
                     $names,
-                    " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                    " AND ($8 = '' OR tags LIKE $8 ESCAPE '\\') AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
                      OR ($3 IN ('soon', 'ending') AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0 \
                      AND ($3 = 'soon' OR last_used_at > 0)) \
                      OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
                      ELSE 'active' END)"
                 ),
                 $column,
-                ["$8", "$9"],
+                ["$9", "$10"],
                 listing.descending,
                 $after,
                 listing.limit,
@@ -222,7 +246,8 @@ pub async fn list(
                 filter.now,
                 filter.soon,
                 filter.member_id,
-                phrase.as_deref().unwrap_or_default()
+                phrase.as_deref().unwrap_or_default(),
+                tag.as_str()
             )
         };
     }
@@ -260,9 +285,11 @@ pub async fn count(
     if let Some(phrase) = &phrase
         && filter.status.is_empty()
         && filter.member_id.is_empty()
+        && filter.tag.is_empty()
     {
         return search::found(db, phrase, crate::EXACT_TOTAL + 1).await;
     }
+    let tag = &filter.tag_pattern();
     macro_rules! count_where {
         ($from_names:expr) => {
             query!(
@@ -272,7 +299,7 @@ pub async fn count(
                 concat!(
                     "SELECT count(*) AS n FROM (SELECT id FROM ",
                     $from_names,
-                    " AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
+                    " AND ($8 = '' OR tags LIKE $8 ESCAPE '\\') AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
                      OR ($3 IN ('soon', 'ending') AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0 \
                      AND ($3 = 'soon' OR last_used_at > 0)) \
                      OR $3 = CASE WHEN expires_at <= $4 THEN 'expired' WHEN disabled_at > 0 THEN 'disabled' \
@@ -284,7 +311,8 @@ pub async fn count(
                 filter.now,
                 filter.soon,
                 filter.member_id,
-                phrase.as_deref().unwrap_or_default()
+                phrase.as_deref().unwrap_or_default(),
+                tag.as_str()
             )
         };
     }
@@ -318,8 +346,8 @@ pub async fn insert(tx: &mut Write, key: &AgentKey, secret: &AgentSecretRow) -> 
     execute!(
         tx,
         "INSERT INTO agent_keys (id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-         secrets, created_at, expires_at, disabled_at, version, mac) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         secrets, created_at, expires_at, disabled_at, version, mac, description, tags) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         key.id.as_str(),
         key.name.as_str(),
         key.name_key.as_str(),
@@ -334,6 +362,8 @@ pub async fn insert(tx: &mut Write, key: &AgentKey, secret: &AgentSecretRow) -> 
         key.disabled_at,
         key.version,
         mac,
+        key.description.as_str(),
+        key.tags.as_str(),
     )?;
     agent_secrets::insert(tx, secret).await
 }
@@ -347,7 +377,8 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
     let touched = execute!(
         tx,
         "UPDATE agent_keys SET name = $1, name_key = $2, masked_secret = $3, limits = $4, secrets = $5, \
-         expires_at = $6, disabled_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
+         expires_at = $6, disabled_at = $7, version = $8, mac = $9, description = $10, tags = $11, member_id = $12 \
+         WHERE id = $13 AND version = $14",
         key.name.as_str(),
         key.name_key.as_str(),
         key.masked_secret.as_str(),
@@ -357,6 +388,9 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
         key.disabled_at,
         key.version,
         mac,
+        key.description.as_str(),
+        key.tags.as_str(),
+        key.member_id.as_str(),
         key.id.as_str(),
         key.version - 1,
     )?;
@@ -380,7 +414,8 @@ pub async fn disabled_at(
         fetch_all,
         db,
         AgentKey,
-        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, created_at, \
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
+         description, tags, created_at, \
          expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE disabled_at = $1 AND id > $2 \
          ORDER BY id LIMIT $3",
         at,
@@ -396,6 +431,7 @@ pub async fn disabled_at(
 /// [`StoreError::Stale`] where the row stays: nobody is told that a key is gone which is not.
 pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     execute!(tx, "DELETE FROM agent_secrets WHERE agent_key_id = $1", id)?;
+    spending::delete_of_key(tx, id).await?;
     match execute!(tx, "DELETE FROM agent_keys WHERE id = $1", id)? {
         0 => Err(StoreError::Stale { table: "agent_keys", id: id.to_owned() }),
         _ => Ok(()),

@@ -64,6 +64,8 @@ macro_rules! rows_with_mac {
             $crate::management_tokens::ManagementToken => "management_tokens",
             $crate::agent_keys::AgentKey => "agent_keys",
             $crate::agent_keys::AgentSecretRow => "agent_secrets",
+            $crate::agent_key_defaults::AgentKeyDefaults => "agent_key_defaults",
+            $crate::policies::Policy => "policies",
             $crate::providers::Provider => "providers",
             $crate::models::Model => "models",
             $crate::links::Link => "links",

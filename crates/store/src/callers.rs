@@ -24,7 +24,8 @@ pub async fn note(tx: &mut Write, caller: &Caller) -> Result<(), StoreError> {
     execute!(
         tx,
         "INSERT INTO agent_key_callers (agent_key_id, address, first_seen_at, last_seen_at, last_refused_at) \
-         SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM agent_keys WHERE id = $1) ON CONFLICT (agent_key_id, address) DO UPDATE SET \
+         SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM agent_keys WHERE id = $1) \
+         ON CONFLICT (agent_key_id, address) DO UPDATE SET \
          last_seen_at = CASE WHEN excluded.last_seen_at > agent_key_callers.last_seen_at THEN excluded.last_seen_at \
          ELSE agent_key_callers.last_seen_at END, \
          last_refused_at = CASE WHEN excluded.last_refused_at > agent_key_callers.last_refused_at \

@@ -11,6 +11,7 @@
 //! | [`scrub`], [`restore`] | all rows looked through; a restored database accepted |
 //! | the others | one noun each |
 
+pub mod agent_key_defaults;
 pub mod agent_keys;
 pub mod agent_secrets;
 pub mod audit;
@@ -34,6 +35,7 @@ pub mod member_keys;
 pub mod members;
 pub mod models;
 pub mod pending_sign_ins;
+pub mod policies;
 pub mod providers;
 pub mod replicas;
 pub mod restamp;
@@ -41,6 +43,7 @@ pub mod restore;
 pub mod scrub;
 pub mod second_factors;
 pub mod sessions;
+pub mod spending;
 pub mod usage;
 
 pub use authentic::{Authentic, Standing};

@@ -22,6 +22,8 @@ pub struct Provider {
     pub limits: String,
     /// The linked general keys; `?` in rows from before the column.
     pub linked: String,
+    /// The header a service takes its credential in; empty where the kind says it.
+    pub credential_header: String,
     pub created_by_id: String,
     pub created_by_name: String,
     pub created_at: i64,
@@ -53,6 +55,10 @@ impl Authentic for Provider {
         }
         if self.linked != UNTOLD {
             fields.push(MacField::Text(&self.linked));
+        }
+        if !self.credential_header.is_empty() {
+            // With its name, so that no other column that came later is taken for it.
+            fields.extend([MacField::Text("credential_header"), MacField::Text(&self.credential_header)]);
         }
         fields
     }
@@ -92,7 +98,7 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<Provider>, StoreE
         fetch_optional,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, linked, credential_header, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers WHERE id = $1",
         id
     )
@@ -108,7 +114,7 @@ pub async fn list(db: &mut impl Handle, listing: &Listing<CatalogSort>) -> Resul
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, linked, credential_header, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE name_key LIKE $2 ESCAPE '\\'",
                 $column,
                 ["$3", "$4"],
@@ -154,7 +160,7 @@ pub async fn list_with_models(
             page!(
                 db,
                 Provider,
-                "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, \
+                "SELECT id, name, name_key, kind, base_url, limits, linked, credential_header, created_by_id, created_by_name, created_at, updated_at, \
                  version, mac FROM providers WHERE (name_key LIKE $2 ESCAPE '\\' OR EXISTS (SELECT 1 FROM models \
                  WHERE models.provider_id = providers.id AND models.name_key LIKE $2 ESCAPE '\\'))",
                 $column,
@@ -199,7 +205,7 @@ pub async fn all(db: &mut impl Handle) -> Result<Sorted<Provider>, StoreError> {
         fetch_all,
         db,
         Provider,
-        "SELECT id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, updated_at, version, \
+        "SELECT id, name, name_key, kind, base_url, limits, linked, credential_header, created_by_id, created_by_name, created_at, updated_at, version, \
          mac FROM providers"
     )?;
     Ok(sorted(db.keyring(), rows))
@@ -213,8 +219,8 @@ pub async fn insert(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let mac = stamp(tx.keyring(), provider);
     execute!(
         tx,
-        "INSERT INTO providers (id, name, name_key, kind, base_url, limits, linked, created_by_id, created_by_name, created_at, \
-         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "INSERT INTO providers (id, name, name_key, kind, base_url, limits, linked, credential_header, \
+         created_by_id, created_by_name, created_at, updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         provider.id.as_str(),
         provider.name.as_str(),
         provider.name_key.as_str(),
@@ -222,6 +228,7 @@ pub async fn insert(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
         provider.base_url.as_str(),
         provider.limits.as_str(),
         provider.linked.as_str(),
+        provider.credential_header.as_str(),
         provider.created_by_id.as_str(),
         provider.created_by_name.as_str(),
         provider.created_at,
@@ -241,13 +248,14 @@ pub async fn update(tx: &mut Write, provider: &Provider) -> Result<(), StoreErro
     let touched = execute!(
         tx,
         "UPDATE providers SET name = $1, name_key = $2, kind = $3, base_url = $4, limits = $5, linked = $6, \
-         updated_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
+         credential_header = $7, updated_at = $8, version = $9, mac = $10 WHERE id = $11 AND version = $12",
         provider.name.as_str(),
         provider.name_key.as_str(),
         provider.kind.as_str(),
         provider.base_url.as_str(),
         provider.limits.as_str(),
         provider.linked.as_str(),
+        provider.credential_header.as_str(),
         provider.updated_at,
         provider.version,
         mac,

@@ -8,7 +8,7 @@ use crate::framing::Framed;
 pub struct Binding {
     origin: String,
     path_prefix: String,
-    header: &'static str,
+    header: String,
     prefix: &'static str,
     canonical: String,
 }
@@ -18,28 +18,36 @@ impl Binding {
     ///
     /// * `origin`: `scheme://host:port`, host in lower-case A-label form, port always there;
     /// * `path_prefix`: of the base URL for the kinds without one public address, `""` for the others;
-    /// * `header`: the provider's native header in lower case, for instance `authorization` or `x-api-key`;
+    /// * `header`: the provider's native header in lower case, for instance `authorization` or `x-api-key`, or the one a service takes;
     /// * `prefix`: what stands before the value there, `"Bearer "` or `""`.
     ///
     /// A provider that takes the same key in a second header on another path (anthropic, gemini) still has one
     /// binding, that of its native header.
-    pub fn new(origin: &str, path_prefix: &str, header: &'static str, prefix: &'static str) -> Binding {
+    pub fn new(origin: &str, path_prefix: &str, header: &str, prefix: &'static str) -> Binding {
         let mut canonical = format!("{origin}{path_prefix} {header}");
         if !prefix.is_empty() {
             canonical.push(' ');
             canonical.push_str(prefix.trim_end());
         }
-        Binding { origin: origin.to_owned(), path_prefix: path_prefix.to_owned(), header, prefix, canonical }
+        Binding {
+            origin: origin.to_owned(),
+            path_prefix: path_prefix.to_owned(),
+            header: header.to_owned(),
+            prefix,
+            canonical,
+        }
     }
 
-    /// Reads what [`Binding::canonical`] gave. `None` for anything else, and for a header that none of ours is.
+    /// Reads what [`Binding::canonical`] gave. `None` for anything else.
     pub fn parse(canonical: &str) -> Option<Binding> {
-        const HEADERS: [&str; 4] = ["authorization", "x-api-key", "x-goog-api-key", "api-key"];
         let mut words = canonical.split(' ');
         let (place, header, prefix) = (words.next()?, words.next()?, words.next());
         let start = place.find("://")? + 3;
         let (origin, path) = place.split_at(place[start..].find('/').map_or(place.len(), |at| start + at));
-        let header = HEADERS.into_iter().find(|known| *known == header)?;
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if header.is_empty() || !header.bytes().all(is_name) {
+            return None;
+        }
         let prefix = match prefix {
             None => "",
             Some("Bearer") => "Bearer ",
@@ -59,8 +67,8 @@ impl Binding {
     }
 
     /// The native header's name.
-    pub fn header(&self) -> &'static str {
-        self.header
+    pub fn header(&self) -> &str {
+        &self.header
     }
 
     /// What stands before the value in the native header.
@@ -70,7 +78,7 @@ impl Binding {
 
     /// Adds the binding to associated data, part by part, so that no two bindings give the same bytes.
     pub(crate) fn frame(&self, framed: Framed) -> Framed {
-        framed.text(&self.canonical).text(&self.origin).text(&self.path_prefix).text(self.header).text(self.prefix)
+        framed.text(&self.canonical).text(&self.origin).text(&self.path_prefix).text(&self.header).text(self.prefix)
     }
 }
 
@@ -86,13 +94,19 @@ mod tests {
             ("https://api.anthropic.com:443", "", "x-api-key", ""),
             ("https://a.example:443", "/tenant/one", "api-key", ""),
             ("https://g.example:443", "", "x-goog-api-key", ""),
+            ("https://s.example:443", "/mcp", "x-service-token", ""),
         ] {
             let binding = Binding::new(origin, path, header, prefix);
             assert_eq!(Binding::parse(binding.canonical()), Some(binding));
         }
-        for wrong in
-            ["", "https://a:443", "https://a:443 cookie", "a authorization Bearer", "https://a:443 api-key x y"]
-        {
+        for wrong in [
+            "",
+            "https://a:443",
+            "https://a:443 X-Key",
+            "https://a:443  x",
+            "a authorization Bearer",
+            "https://a:443 api-key x y",
+        ] {
             assert_eq!(Binding::parse(wrong), None, "{wrong}");
         }
     }

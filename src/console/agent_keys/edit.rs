@@ -20,6 +20,7 @@ use crate::{
         chart::Charts,
         conflict::{self, Conflict, ConflictField},
         damaged::{self, Damaged},
+        figures::{count, money},
         forms::{self, Form, Id, Refused},
         list::{ListParams, Params},
         moment::Moment,
@@ -29,10 +30,13 @@ use crate::{
         shell::{Flash, Nav, Shell},
     },
     domain::{
-        agent_keys,
+        agent_key_defaults,
+        agent_keys::{self, Edit},
         agent_secrets::{self, SecretStatus},
         callers,
+        key_budgets::{self, Spent},
         key_limits::KeyLimits,
+        quota::Unit,
         usage::{self, Period},
     },
     error::Code,
@@ -49,12 +53,18 @@ pub struct AgentKeyEditPage {
     pub key: AgentKeyRow,
     /// API Key Name, as typed.
     pub name: Field,
+    /// Description, as typed.
+    pub description: Field,
+    /// Tags, as typed.
+    pub tags: Field,
     /// Its limits, as typed.
     pub limits: LimitFields,
     /// The version read.
     pub version: String,
     /// Its secrets.
     pub secrets: Secrets,
+    /// Its budgets.
+    pub budgets: Vec<BudgetRow>,
     /// Its last days.
     pub charts: Charts,
     /// From where it was called lately, the newest first.
@@ -69,6 +79,43 @@ impl AgentKeyEditPage {
     /// Whether the key may be used, and so rotated.
     fn is_active(&self) -> bool {
         matches!(self.key.status, AgentStatus::Active | AgentStatus::ExpiresIn(_))
+    }
+}
+
+/// A budget, and how much of it is used.
+#[derive(Clone, Debug)]
+pub struct BudgetRow {
+    /// What it is, in words.
+    pub words: String,
+    /// Whether it is the default one.
+    pub is_default: bool,
+    /// How much is used.
+    pub used: String,
+    /// The same in hundredths.
+    pub percent: i64,
+    /// How much is left.
+    pub left: String,
+    /// When the next period begins.
+    pub resets: Moment,
+}
+
+impl BudgetRow {
+    fn new(spent: Spent, now: i64) -> BudgetRow {
+        let amount = |amount: i64| match spent.budget.unit {
+            Unit::Tokens => count(amount),
+            Unit::CostMicros => money(amount.saturating_mul(1000)),
+        };
+        BudgetRow {
+            words: match spent.budget.unit {
+                Unit::Tokens => format!("{} tokens a {}", amount(spent.budget.amount), spent.budget.period.as_str()),
+                Unit::CostMicros => format!("{} a {}", amount(spent.budget.amount), spent.budget.period.as_str()),
+            },
+            is_default: spent.is_default,
+            used: amount(spent.used),
+            percent: spent.percent(),
+            left: amount(spent.left()),
+            resets: Moment::new(spent.resets_at, now),
+        }
     }
 }
 
@@ -101,9 +148,16 @@ impl CallerRow {
 #[serde(default)]
 pub struct Fields {
     name: String,
+    description: String,
+    tags: String,
     version: String,
     #[serde(flatten)]
     limits: Typed,
+}
+
+/// Tags, as they are typed: with spaces or commas between.
+pub fn words(text: &str) -> Vec<String> {
+    text.split([' ', ',', '\n']).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// `GET /keys/agent/{id}` and `GET /keys/agent/{id}/edit`
@@ -124,7 +178,14 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         Ok(limits) => limits,
         Err(error) => return show(&state, &session, &id, Some(fields), Refused::of(&error), "").await,
     };
-    match agent_keys::edit(&state.core, session.actor(), &id, Some(version), Some(&fields.name), |_| Ok(limits)).await {
+    let edit = Edit {
+        name: Some(fields.name.clone()),
+        description: Some(fields.description.clone()),
+        tags: Some(words(&fields.tags)),
+        owner_id: None,
+        limits: Some(Box::new(|_| Ok(limits))),
+    };
+    match agent_keys::edit(&state.core, session.actor(), &id, Some(version), edit).await {
         Ok(_) => Ok(Redirect::to(&format!("{LIST}?done={}", Flash::AgentKeySaved.code())).into_response()),
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
         Err(error) => show(&state, &session, &id, Some(fields), Refused::by(&session, error)?, "").await,
@@ -176,20 +237,27 @@ pub async fn show(
     let limits = KeyLimits::of_column(&key.limits)?;
     let fields = typed.unwrap_or_else(|| Fields {
         name: key.name.clone(),
+        description: key.description.clone(),
+        tags: key.tags.trim().to_owned(),
         version: key.version.to_string(),
         limits: Typed::of(&limits),
     });
     let secrets = agent_secrets::list(&state.core, id).await?;
     let counted = usage::of_agent_key(&state.core, id, Period::Week).await?;
     let callers = callers::of_key(&state.core, id).await?;
+    let budgets = key_budgets::of_key(&state.core, id, &limits).await?;
+    let (_, default) = agent_key_defaults::get(&state.core).await?;
     let shown = AgentKeyEditPage {
         shell: session.shell(Nav::Keys).saying(done),
         secrets: Secrets::new(&secrets, forms::nonce(&state.core)?, now),
+        budgets: budgets.into_iter().map(|spent| BudgetRow::new(spent, now)).collect(),
         charts: Charts::new(Period::Week, &counted, now),
         callers: callers.into_iter().map(|caller| CallerRow::new(caller, now)).collect(),
         key: shown,
         name: Field::new(fields.name, refused.take("name")),
-        limits: LimitFields::new(fields.limits, &mut refused),
+        description: Field::new(fields.description, refused.take("description")),
+        tags: Field::new(fields.tags, refused.take("tags")),
+        limits: LimitFields::new(fields.limits, &default, &mut refused),
         version: fields.version,
         rights: session.rights(Things::AgentKeys),
         error: refused.rest(),
@@ -209,9 +277,18 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
         nav: Nav::Keys,
         fields: vec![
             ConflictField::new("API Key Name", &key.name, &fields.name),
+            ConflictField::new("Description", &key.description, fields.description.trim()),
+            ConflictField::new("Tags", key.tags.trim(), fields.tags.trim()),
             ConflictField::new("Limits", &KeyLimits::of_column(&key.limits)?.words(), &fields.limits.words()),
         ],
-        typed: [("name", fields.name.as_str())].into_iter().chain(fields.limits.fields()).collect(),
+        typed: [
+            ("name", fields.name.as_str()),
+            ("description", fields.description.as_str()),
+            ("tags", fields.tags.as_str()),
+        ]
+        .into_iter()
+        .chain(fields.limits.fields())
+        .collect(),
     };
     conflict::show(state, session, conflict).await
 }

@@ -36,7 +36,7 @@ use crate::{
         agent_keys::{self, SOON_DAYS, Status},
         callers,
         clock::DAY_MS,
-        usage,
+        tags, usage,
     },
     error::Code,
 };
@@ -119,6 +119,8 @@ pub struct AgentKeysPage {
     pub search: String,
     /// The filter.
     pub status: StatusFilter,
+    /// The tag that the keys have; may be empty.
+    pub tag: String,
     /// The value of `sort=` now, kept by the search form; may be empty.
     pub sort: String,
     /// The headers that sort.
@@ -167,6 +169,8 @@ pub struct AgentKeyRow {
     pub last_used: Option<Moment>,
     /// Created by
     pub created_by: String,
+    /// Tags
+    pub tags: Vec<String>,
     /// Expired Date
     pub expires: Moment,
     /// Its calls of the last seven days as points of a line, and how many those were; empty where there were none.
@@ -184,6 +188,7 @@ impl AgentKeyRow {
             created: Moment::new(key.created_at, now),
             last_used: Moment::of_column(key.last_used_at, now),
             created_by: key.created_by_name.clone(),
+            tags: tags::of_column(&key.tags),
             expires: Moment::new(key.expires_at, now),
             spark: (String::new(), String::new()),
         }
@@ -284,7 +289,9 @@ async fn show(
     status: StatusCode,
     delete: Option<DeleteAgentKey>,
 ) -> Answer {
-    let found = agent_key_list::list_standing(&state.core, session.actor(), &params.query(), &params.status).await?;
+    let found =
+        agent_key_list::list_standing(&state.core, session.actor(), &params.query(), &params.status, &params.tag)
+            .await?;
     if let Some(start) = params.start_instead_of(LIST, &found).filter(|_| delete.is_none()) {
         return Ok(start.into_response());
     }
@@ -310,6 +317,7 @@ async fn show(
         pager: params.pager(LIST, &found),
         list_query: params.here(),
         search: params.search.clone(),
+        tag: params.tag.clone(),
         sort: params.sort.clone(),
         max_days: max_days(state),
         rights: session.rights(Things::AgentKeys),

@@ -5,6 +5,7 @@ use axum::{extract::State as AxumState, http::StatusCode, response::Response};
 use serde::Deserialize;
 
 use super::{
+    edit::words,
     limits::{LimitFields, Typed},
     max_days,
 };
@@ -21,6 +22,7 @@ use crate::{
         shell::{Flash, Nav, Shell},
     },
     domain::{
+        agent_key_defaults,
         agent_keys::{self, Created, NewKey},
         agent_secrets::{self, SecretStatus},
         clock::DAY_MS,
@@ -44,6 +46,10 @@ pub struct AgentKeyNewPage {
     pub name: Field,
     /// Days until it expires.
     pub expires_in_days: Field,
+    /// Description
+    pub description: Field,
+    /// Tags
+    pub tags: Field,
     /// Its limits.
     pub limits: LimitFields,
     /// The most days allowed.
@@ -124,6 +130,8 @@ pub struct AgentKeyUsedPage {
 #[serde(default)]
 pub struct Fields {
     name: String,
+    description: String,
+    tags: String,
     expires_in_days: String,
     nonce: String,
     #[serde(flatten)]
@@ -161,7 +169,14 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         Ok(limits) => limits,
         Err(error) => return show_form(&state, &session, fields, Refused::of(&error)).await,
     };
-    let new = NewKey { name: fields.name.clone(), expires_in_days: days, limits };
+    let new = NewKey {
+        name: fields.name.clone(),
+        expires_in_days: days,
+        limits,
+        description: fields.description.clone(),
+        tags: words(&fields.tags),
+        owner_id: None,
+    };
     match agent_keys::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(Outcome::Done(created)) => show_once(&state, &session, created, None).await,
         Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
@@ -182,8 +197,10 @@ async fn show_form(state: &State, session: &Session, fields: Fields, mut refused
         shell: session.shell(Nav::Keys),
         fresh: refused.is_nothing(),
         name: Field::new(fields.name, refused.take("name")),
+        description: Field::new(fields.description, refused.take("description")),
+        tags: Field::new(fields.tags, refused.take("tags")),
         expires_in_days: Field::new(fields.expires_in_days, refused.take("expires_in_days")),
-        limits: LimitFields::new(fields.limits, &mut refused),
+        limits: LimitFields::new(fields.limits, &agent_key_defaults::get(&state.core).await?.1, &mut refused),
         max_days: max_days(state),
         expires: Moment::new(now + days.unwrap_or(longest) * DAY_MS, now),
         nonce: fields.nonce,

@@ -54,6 +54,8 @@ pub struct ProviderFormPage {
     pub kind_error: Option<String>,
     /// Base URL
     pub base_url: Field,
+    /// The header of a service.
+    pub credential_header: Field,
     /// General keys to choose from.
     pub keys: KeyRows,
     /// Why the key was refused.
@@ -90,6 +92,7 @@ pub struct Fields {
     name: String,
     kind: String,
     base_url: String,
+    credential_header: String,
     general_key_value: String,
     nonce: String,
     version: String,
@@ -119,6 +122,7 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         base_url: forms::typed(&fields.base_url),
         keys: linked,
         limits: limits.unwrap_or_default(),
+        credential_header: header_of(&fields),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match providers::create(&state.core, session.actor(), new, Some(&once)).await {
@@ -146,6 +150,7 @@ pub async fn edit(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: provider.name,
         kind: provider.kind,
         base_url: provider.base_url,
+        credential_header: provider.credential_header,
         version: provider.version.to_string(),
         more,
         ..Fields::default()
@@ -169,6 +174,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         base_url: Some(forms::typed(&fields.base_url)),
         keys,
         limits: limits.map(|limits| -> LimitsChange { Box::new(move |_| limits) }),
+        credential_header: Some(header_of(&fields)),
         general_key_value: forms::typed(&fields.general_key_value),
     };
     match providers::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -176,6 +182,11 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         Err(error) if error.code == Code::VersionMismatch => show_conflict(&state, &session, &id, &fields).await,
         Err(error) => show(&state, &session, Some(&id), fields, Refused::by(&session, error)?).await,
     }
+}
+
+/// The header of a service; of another kind what was typed for it counts for nothing.
+fn header_of(fields: &Fields) -> Option<String> {
+    forms::typed(&fields.credential_header).filter(|_| fields.kind == Kind::Service.as_str())
 }
 
 /// The keys and the limits of a form.
@@ -199,6 +210,7 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
         kind_error: refused.take("kind"),
         value_again: value_again(&mut refused, &keys, keys::first(&fields.more), &fields.base_url),
         base_url: Field::new(fields.base_url, refused.take("base_url")),
+        credential_header: Field::new(fields.credential_header, refused.take("credential_header")),
         keys: KeyRows::new(&fields.more, &keys, &mut refused, state.core.clock.now_ms()),
         limits: LimitFields::new(state, &fields.more, &mut refused),
         key_error: refused.take("general_key_id"),
@@ -232,7 +244,7 @@ fn kinds(chosen: &str) -> Vec<KindChoice> {
         base_url: kind.default_base_url().map(str::to_owned),
         selected: kind.as_str() == chosen,
     };
-    Kind::ALL.into_iter().map(choice).collect()
+    Kind::every().map(choice).collect()
 }
 
 async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
@@ -257,13 +269,19 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ConflictField::new("Name", &provider.name, &fields.name),
             ConflictField::new("Kind", label_of(&provider.kind), label_of(&fields.kind)),
             ConflictField::new("Base URL", &provider.base_url, &fields.base_url),
+            ConflictField::new("Header of its key", &provider.credential_header, &fields.credential_header),
             ConflictField::new("General keys", &saved_keys, &keys::words(&fields.more, &keys)),
             ConflictField::new("Limits", &saved_limits, &typed_limits),
         ],
-        typed: [("name", fields.name.as_str()), ("kind", fields.kind.as_str()), ("base_url", fields.base_url.as_str())]
-            .into_iter()
-            .chain(more)
-            .collect(),
+        typed: [
+            ("name", fields.name.as_str()),
+            ("kind", fields.kind.as_str()),
+            ("base_url", fields.base_url.as_str()),
+            ("credential_header", fields.credential_header.as_str()),
+        ]
+        .into_iter()
+        .chain(more)
+        .collect(),
     };
     conflict::show(state, session, conflict).await
 }

@@ -5,8 +5,21 @@ use serde_json::json;
 use crate::harness::{TestServer, well_formed};
 use crate::management::{BAD_NAMES, assert_fields, assert_time, days_between};
 
-const FIELDS: [&str; 9] =
-    ["id", "name", "status", "masked_secret", "created_at", "last_used_at", "created_by", "expires_at", "limits"];
+const FIELDS: [&str; 13] = [
+    "id",
+    "name",
+    "status",
+    "masked_secret",
+    "created_at",
+    "last_used_at",
+    "created_by",
+    "owner_id",
+    "description",
+    "tags",
+    "effective_limits",
+    "expires_at",
+    "limits",
+];
 
 #[tokio::test]
 async fn shows_the_secret_once_and_its_mask_ever_after() {

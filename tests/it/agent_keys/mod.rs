@@ -1,10 +1,13 @@
 //! `/agent-keys`
 
+mod budgets;
 mod bulk;
 mod create;
+mod defaults;
 mod delete;
 mod disable;
 mod edit;
 mod limits;
 mod list;
 mod rotate;
+mod tags;

@@ -17,5 +17,6 @@ mod provider_limits;
 mod provider_route;
 mod realtime;
 mod routes;
+mod services;
 mod slow_callers;
 mod stream;

@@ -30,6 +30,11 @@ impl Port {
         panic!("no free port in {RANGE:?}");
     }
 
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     /// Where a server on it listens.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.number)

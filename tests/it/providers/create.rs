@@ -52,8 +52,18 @@ async fn links_the_general_key_that_is_named() {
     let key = api.general_key("MY_API", "sk-test-value-1").await;
 
     let made = api.provider("fake", "openai-compatible", &provider.base_url(), &key).await;
-    let fields =
-        ["id", "name", "kind", "base_url", "general_key_id", "general_keys", "limits", "created_at", "updated_at"];
+    let fields = [
+        "id",
+        "name",
+        "kind",
+        "base_url",
+        "credential_header",
+        "general_key_id",
+        "general_keys",
+        "limits",
+        "created_at",
+        "updated_at",
+    ];
     assert_fields(&made, &fields);
     assert_eq!(made["general_key_id"], key["id"]);
     assert_eq!(made["base_url"], provider.base_url());

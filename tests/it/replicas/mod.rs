@@ -4,6 +4,7 @@ mod changes;
 mod first_run;
 mod keyring;
 mod leases;
+mod limits;
 mod look_ups;
 mod outages;
 mod rolling;

@@ -1,5 +1,9 @@
-//! `/auth/verify` and `/oauth2/introspect`
+//! `/auth/verify`, `/auth/policies/{name}/verify` and `/oauth2/introspect`
 
 mod basic;
+mod caddy;
+mod envoy;
+mod guarded;
 mod introspect;
 mod nginx;
+mod policies;

@@ -66,6 +66,8 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
                 created_by_name: String::from("bench"),
                 limits: String::from("{}"),
                 secrets: format!("as_{number:026}*0"),
+                description: String::new(),
+                tags: String::new(),
                 created_at: now - i64::try_from(number).map_err(text)?,
                 expires_at: now + DAY_MS * (20 + i64::try_from(number % 70).map_err(text)?),
                 disabled_at: 0,

@@ -44,7 +44,7 @@ macro_rules! tables {
 }
 
 /// Every table that is copied, the installation's last. Who serves, and what it counted last, stays behind.
-static TABLES: [Table; 24] = tables![
+static TABLES: [Table; 27] = tables![
     "chain_head",
     "audit_events",
     "changes",
@@ -67,6 +67,9 @@ static TABLES: [Table; 24] = tables![
     "links",
     "usage_hours",
     "agent_key_callers",
+    "agent_key_spending",
+    "agent_key_defaults",
+    "policies",
     "idempotency_records",
     "purpose_keys",
 ];

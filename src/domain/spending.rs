@@ -1,0 +1,457 @@
+//! What the calls of limited agent keys use: reserved before a call, settled after it, and taken from the database in parts
+//! before that.
+//!
+//! A server takes a part of what is left of a [`Quota`], uses it up in memory, and asks again: a call waits for the database
+//! only where the part that was taken is used up. A server that is killed leaves what it had taken and not
+//! used as used: less than allowed is spent then, and never more.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::task::JoinSet;
+
+use super::{
+    Core,
+    key_limits::KeyLimits,
+    quota::{Measure, Quota, Times},
+    spending_bank::{Ask, Part},
+};
+use crate::error::{Code, Error, Result};
+
+/// How long nothing is asked for again where nothing was left, in milliseconds.
+const FUTILE_MS: i64 = 200;
+/// After how long without a call what was taken and not used is given back, in milliseconds.
+const IDLE_MS: i64 = 60_000;
+/// How often a call asks for what others take away before it.
+const TRIES: usize = 32;
+/// About how many bytes of a body make a token, where nothing else is known of a key's calls.
+const BYTES_PER_TOKEN: i64 = 4;
+
+/// What a call is thought to use before it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    /// The bytes of its body.
+    pub bytes: usize,
+    /// What a million tokens cost that are sent, in millionths of the currency; 0 where that is not known.
+    pub input_micros: i64,
+}
+
+/// How much of a quota is left, for the answer's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// The quota.
+    pub quota: Quota,
+    /// How much of it is left, as far as this server knows.
+    pub remaining: i64,
+    /// Until the oldest of what counts does so no longer, in seconds.
+    pub reset_seconds: i64,
+    /// How long it is counted, in seconds.
+    pub window_seconds: i64,
+}
+
+/// What the calls of one key use.
+#[derive(Debug, Default)]
+pub struct Spending {
+    open: AtomicUsize,
+    state: Mutex<State>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    accounts: Vec<Account>,
+    /// What calls came to lately, in tokens and in billionths of the currency; 0 where there was none.
+    typical: (i64, i64),
+    last_use: i64,
+}
+
+/// One quota of a key, as this server has a part of it.
+#[derive(Debug)]
+struct Account {
+    quota: Quota,
+    /// The part of its span that what follows is of.
+    slot: i64,
+    granted: i64,
+    spent: i64,
+    /// By calls under way, whenever they began.
+    reserved: i64,
+    /// What the row is to be told of earlier slots, by how much more was used than taken.
+    owed: Vec<(i64, i64)>,
+    /// What the last answer told.
+    left: i64,
+    resets_at: i64,
+    futile_until: i64,
+}
+
+impl Account {
+    fn new(quota: Quota) -> Account {
+        Account {
+            quota,
+            slot: i64::MIN,
+            granted: 0,
+            spent: 0,
+            reserved: 0,
+            owed: Vec::new(),
+            left: 0,
+            resets_at: 0,
+            futile_until: 0,
+        }
+    }
+
+    /// Goes on to the slot that has begun, and to the bound as it is now.
+    fn follow(&mut self, quota: &Quota, times: Times) {
+        let slot = quota.slot(times);
+        if self.slot != slot || self.quota.most != quota.most {
+            self.give_back();
+            (self.slot, self.quota, self.futile_until) = (slot, *quota, 0);
+            (self.granted, self.spent) = (0, 0);
+        }
+    }
+
+    /// Gives back what was taken and not used, or tells what was used beyond it.
+    fn give_back(&mut self) {
+        if self.spent != self.granted {
+            self.owed.push((self.slot, self.spent - self.granted));
+            self.granted = self.spent;
+        }
+    }
+
+    fn available(&self) -> i64 {
+        self.granted - self.spent - self.reserved
+    }
+
+    fn amount(&self, typical: (i64, i64), estimate: Estimate) -> i64 {
+        let guess = (i64::try_from(estimate.bytes).unwrap_or(i64::MAX) / BYTES_PER_TOKEN).max(1);
+        let amount = match self.quota.measure {
+            Measure::Requests => 1,
+            Measure::Tokens if typical.0 > 0 => typical.0,
+            Measure::Tokens => guess,
+            Measure::Cost if typical.1 > 0 => typical.1,
+            Measure::Cost => guess.saturating_mul(estimate.input_micros) / 1000,
+        };
+        amount.max(1)
+    }
+}
+
+/// A call that was let through. What it reserved is given back when it is dropped, and settled before that where it was made.
+#[derive(Debug)]
+pub struct Admission {
+    of: Arc<Spending>,
+    is_one_of_those_at_once: bool,
+    /// By the place of an account: what it holds of it.
+    reserved: Vec<(usize, i64)>,
+}
+
+impl Admission {
+    /// Counts what the call came to.
+    pub fn settle(&mut self, tokens: i64, cost_nanos: i64) {
+        let mut state = self.of.state();
+        let blend = |typical: i64, new: i64| match typical {
+            0 => new,
+            typical => typical.saturating_sub(typical / 8).saturating_add(new / 8),
+        };
+        state.typical = (blend(state.typical.0, tokens), blend(state.typical.1, cost_nanos));
+        for (place, held) in std::mem::take(&mut self.reserved) {
+            let account = &mut state.accounts[place];
+            account.reserved -= held;
+            let used = match account.quota.measure {
+                Measure::Requests => held,
+                Measure::Tokens => tokens,
+                Measure::Cost => cost_nanos,
+            };
+            account.spent = account.spent.saturating_add(used);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if self.is_one_of_those_at_once {
+            self.of.open.fetch_sub(1, Ordering::AcqRel);
+        }
+        if !self.reserved.is_empty() {
+            let mut state = self.of.state();
+            for (place, held) in self.reserved.drain(..) {
+                state.accounts[place].reserved -= held;
+            }
+        }
+    }
+}
+
+/// What came of a look at the accounts.
+enum Look {
+    Reserved(Vec<(usize, i64)>, Vec<Left>),
+    /// The database is to be asked first.
+    Lacking,
+    Refused(Error),
+}
+
+impl Spending {
+    /// Lets a call through, or says for how long not. Of calls at once each server has its part.
+    ///
+    /// # Errors
+    /// [`Code::RateLimitExceeded`] or [`Code::InsufficientQuota`], with the seconds to wait; [`Code::StorageUnavailable`]
+    /// where it cannot be told whether there is anything left.
+    pub async fn admit(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        id: &Arc<str>,
+        limits: &KeyLimits,
+        quotas: &[Quota],
+        estimate: Estimate,
+    ) -> Result<(Admission, Vec<Left>)> {
+        let servers = core.lease.servers.load(Ordering::Relaxed).max(1);
+        let mut admission = self.enter(limits.calls_in_flight.map(|most| (most / servers).max(1)))?;
+        for _ in 0..TRIES {
+            match self.look(quotas, estimate, core.clock.times()) {
+                Look::Reserved(reserved, left) => {
+                    admission.reserved = reserved;
+                    return Ok((admission, left));
+                }
+                Look::Refused(error) => return Err(error),
+                Look::Lacking => {}
+            }
+            let (spending, owner, id, quotas) = (Arc::clone(self), Arc::clone(core), Arc::clone(id), quotas.to_vec());
+            // To its end, whoever leaves meanwhile: what was taken is taken.
+            let asked = core.control.spawn(async move { spending.ask(&owner, id, &quotas, estimate).await });
+            asked.await.unwrap_or_else(|error| {
+                let detail = "what the agent key has used cannot be read at the moment; try again";
+                Err(Error::new(Code::StorageUnavailable, detail).with_cause(error))
+            })?;
+        }
+        let detail = "the agent key's calls are more than can be counted at the moment; try again";
+        Err(Error::new(Code::StorageUnavailable, detail))
+    }
+
+    /// Takes a place among the calls at once.
+    fn enter(self: &Arc<Self>, most: Option<u32>) -> Result<Admission> {
+        if let Some(most) = most {
+            let before = self.open.fetch_add(1, Ordering::AcqRel);
+            if before >= most as usize {
+                self.open.fetch_sub(1, Ordering::AcqRel);
+                let detail = format!("the agent key has {before} calls at once, as many as it may; try again in 1 s");
+                return Err(Error::new(Code::RateLimitExceeded, detail)
+                    .with_extension("retry_after_seconds", serde_json::Value::from(1)));
+            }
+        }
+        Ok(Admission { of: Arc::clone(self), is_one_of_those_at_once: most.is_some(), reserved: Vec::new() })
+    }
+
+    fn look(&self, quotas: &[Quota], estimate: Estimate, times: Times) -> Look {
+        let mut state = self.state();
+        state.last_use = times.steady;
+        let mut is_lacking = false;
+        for quota in quotas {
+            let account = state.account(quota);
+            account.follow(quota, times);
+            if account.available() >= 1 {
+                continue;
+            }
+            if times.steady < account.futile_until {
+                let waits = account.reserved > 0 && account.left == 0;
+                return Look::Refused(quota.exceeded(account.resets_at, waits, times));
+            }
+            is_lacking = true;
+        }
+        if is_lacking {
+            return Look::Lacking;
+        }
+        let typical = state.typical;
+        let (mut reserved, mut told) = (Vec::with_capacity(quotas.len()), Vec::with_capacity(quotas.len()));
+        for quota in quotas {
+            let place = state.place(quota);
+            let account = &mut state.accounts[place];
+            // What is left is enough to begin with: the calls in flight may go beyond a limit, and no others.
+            let amount = account.amount(typical, estimate).min(account.available());
+            account.reserved += amount;
+            reserved.push((place, amount));
+            told.push(Left {
+                quota: *quota,
+                remaining: account.left.saturating_add(account.available()).max(0),
+                reset_seconds: quota.seconds_until(account.resets_at, times),
+                window_seconds: quota.seconds(times),
+            });
+        }
+        Look::Reserved(reserved, told)
+    }
+
+    /// Asks the database for what is lacking; one call does for all that wait.
+    async fn ask(&self, core: &Core, id: Arc<str>, quotas: &[Quota], estimate: Estimate) -> Result<()> {
+        let _turn = self.asking.lock().await;
+        let times = core.clock.times();
+        let parts: Vec<Part> = {
+            let mut state = self.state();
+            let typical = state.typical;
+            let parts = quotas.iter().filter_map(|quota| {
+                let account = state.account(quota);
+                account.follow(quota, times);
+                let is_lacking = account.available() < 1 && times.steady >= account.futile_until;
+                is_lacking.then(|| {
+                    let wanted = account.amount(typical, estimate) - account.available();
+                    account.part(wanted.max(1))
+                })
+            });
+            parts.collect()
+        };
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.take(core, id, parts, times).await
+    }
+
+    /// Writes what is owed, and gives back what is taken and no longer needed: all of it where the key is idle.
+    async fn set_right(&self, core: &Core, id: Arc<str>, is_last: bool) -> Result<()> {
+        let _turn = self.asking.lock().await;
+        let times = core.clock.times();
+        let parts: Vec<Part> = {
+            let mut state = self.state();
+            let is_idle = is_last || state.last_use < times.steady - IDLE_MS;
+            let parts = state.accounts.iter_mut().filter_map(|account| {
+                let quota = account.quota;
+                // What another server could use meanwhile goes back as soon as its time is over.
+                if core.store.db().is_shared() {
+                    account.follow(&quota, times);
+                }
+                if account.spent > account.granted || (is_idle && account.reserved <= 0) {
+                    account.give_back();
+                }
+                (!account.owed.is_empty()).then(|| account.part(0))
+            });
+            parts.collect()
+        };
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.take(core, id, parts, times).await
+    }
+
+    async fn take(&self, core: &Core, id: Arc<str>, parts: Vec<Part>, times: Times) -> Result<()> {
+        let answer = core.bank.write(core, Ask { id, parts: parts.clone() }).await;
+        let mut state = self.state();
+        match answer {
+            Ok(grants) => {
+                for (part, grant) in parts.iter().zip(grants) {
+                    let account = state.account(&part.quota);
+                    if account.slot != part.slot || account.quota.most != part.quota.most {
+                        // Its time has gone by on the way: all of it goes back.
+                        if grant.granted > 0 {
+                            account.owed.push((part.slot, -grant.granted));
+                        }
+                        continue;
+                    }
+                    account.granted += grant.granted;
+                    (account.left, account.resets_at) = (grant.left, grant.resets_at);
+                    if part.wanted > 0 && grant.granted == 0 {
+                        account.futile_until = times.steady + FUTILE_MS;
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // It may have been written all the same: what was used beyond what was taken is told again, what was given
+                // back is not.
+                for part in parts {
+                    let account = state.account(&part.quota);
+                    account.owed.extend(part.owed.into_iter().filter(|(_, by)| *by > 0));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the row is to be told something.
+    fn has_news(&self, core: &Core, is_last: bool) -> bool {
+        let times = core.clock.times();
+        let state = self.state();
+        let gives_back = is_last || state.last_use < times.steady - IDLE_MS;
+        state.accounts.iter().any(|account| {
+            let is_over = core.store.db().is_shared() && account.slot != account.quota.slot(times);
+            !account.owed.is_empty()
+                || account.spent > account.granted
+                || (account.spent != account.granted && (gives_back || is_over))
+        })
+    }
+
+    /// Whether anything would be lost with it.
+    fn is_kept(&self) -> bool {
+        let state = self.state();
+        self.open.load(Ordering::Acquire) > 0
+            || state
+                .accounts
+                .iter()
+                .any(|account| account.granted != account.spent || account.reserved > 0 || !account.owed.is_empty())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// What the database is asked, with all that is owed to it.
+    fn part(&mut self, wanted: i64) -> Part {
+        if self.spent > self.granted {
+            self.give_back();
+        }
+        Part { quota: self.quota, slot: self.slot, wanted, owed: std::mem::take(&mut self.owed) }
+    }
+}
+
+impl State {
+    fn place(&mut self, quota: &Quota) -> usize {
+        let is = |account: &Account| (account.quota.span, account.quota.measure) == (quota.span, quota.measure);
+        match self.accounts.iter().position(is) {
+            Some(place) => place,
+            None => {
+                self.accounts.push(Account::new(*quota));
+                self.accounts.len() - 1
+            }
+        }
+    }
+
+    fn account(&mut self, quota: &Quota) -> &mut Account {
+        let place = self.place(quota);
+        &mut self.accounts[place]
+    }
+}
+
+/// The spending of all keys that have a limit, by their id: it outlives what is cached of a key.
+#[derive(Debug, Default)]
+pub struct SpendingBook(Mutex<HashMap<Arc<str>, Arc<Spending>>>);
+
+impl SpendingBook {
+    /// The spending of a key.
+    pub fn of(&self, id: &Arc<str>) -> Arc<Spending> {
+        Arc::clone(self.lock().entry(Arc::clone(id)).or_default())
+    }
+
+    /// Writes down what was used beyond what was taken, gives back what is not needed, and forgets who has nothing to tell;
+    /// `is_last` before the end.
+    ///
+    /// # Errors
+    /// A storage failure; what was to be written waits then.
+    pub async fn flush(&self, core: &Arc<Core>, is_last: bool) -> Result<()> {
+        let mut writing = JoinSet::new();
+        for (id, spending) in self.lock().iter().filter(|(_, spending)| spending.has_news(core, is_last)) {
+            let (owner, id, spending) = (Arc::clone(core), Arc::clone(id), Arc::clone(spending));
+            writing.spawn_on(async move { spending.set_right(&owner, id, is_last).await }, &core.control);
+        }
+        let mut written = Ok(());
+        while let Some(done) = writing.join_next().await {
+            written = written.and(done.unwrap_or_else(|error| {
+                Err(Error::new(Code::Internal, "what agent keys used could not be written down").with_cause(error))
+            }));
+        }
+        self.lock().retain(|_, spending| Arc::strong_count(spending) > 1 || spending.is_kept());
+        written
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Spending>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
