@@ -32,7 +32,7 @@ use crate::{
         mark, mark_keeper, refusals,
         replica::Replica,
         roles::Role,
-        scrubber, sessions,
+        scrubber, sessions, webhook_delivery,
     },
     egress::{AddressPolicy, Egress, Patience, Pool},
     forwarded::TrustedProxies,
@@ -138,6 +138,7 @@ impl App {
             tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
+        tokio::spawn(webhook_delivery::run(Arc::clone(&core), stop.clone()));
         let watch = match replica {
             Some(replica) => tokio::spawn(replica.run(Arc::clone(&core), stop.clone())),
             None => tokio::spawn(watch(Arc::clone(&core), seen, stop.clone())),
@@ -182,6 +183,9 @@ impl App {
             error.log("");
         }
         if let Err(error) = self.core.callers.flush(&self.core).await {
+            error.log("");
+        }
+        if let Err(error) = self.core.warnings.flush(&self.core).await {
             error.log("");
         }
         if let Err(error) = self.core.health.flush(&self.core).await {
@@ -422,6 +426,9 @@ async fn flush(core: Arc<Core>, stop: CancellationToken) {
             error.log("");
         }
         if let Err(error) = core.spending.flush(&core, false).await {
+            error.log("");
+        }
+        if let Err(error) = core.warnings.flush(&core).await {
             error.log("");
         }
         if let Err(error) = sessions::record_refused(&core).await {

@@ -144,6 +144,12 @@ impl Error {
         self.fields.first().map_or_else(|| self.detail.clone(), |field| field.detail.clone())
     }
 
+    /// The same of a value that others may set, and not whoever sent it.
+    #[must_use]
+    pub fn forbidding(self) -> Error {
+        Error { code: Code::Forbidden, ..self }
+    }
+
     /// Attaches more for programs, under a name of its own.
     pub fn with_extension(mut self, name: &'static str, value: serde_json::Value) -> Error {
         self.extension = Some((name, value));

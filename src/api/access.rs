@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 57] = [
+const RULES: [(&str, &str, Permission); 63] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -53,6 +53,12 @@ const RULES: [(&str, &str, Permission); 57] = [
     ("GET", "/api/v1/policies/{id}", ReadPolicies),
     ("PATCH", "/api/v1/policies/{id}", WritePolicies),
     ("DELETE", "/api/v1/policies/{id}", WritePolicies),
+    ("GET", "/api/v1/webhooks", ReadWebhooks),
+    ("POST", "/api/v1/webhooks", WriteWebhooks),
+    ("GET", "/api/v1/webhooks/{id}", ReadWebhooks),
+    ("DELETE", "/api/v1/webhooks/{id}", WriteWebhooks),
+    ("POST", "/api/v1/webhooks/{id}/test", WriteWebhooks),
+    ("GET", "/api/v1/webhooks/{id}/deliveries", ReadWebhooks),
     ("GET", "/api/v1/members", ReadMembers),
     ("POST", "/api/v1/members", WriteMembers),
     ("GET", "/api/v1/members/{id}", ReadMembers),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     State,
-    agent_keys::{Body, New, render},
+    agent_keys::{Body, New, default_limits, render},
     extract::{Caller, JsonBody},
     problem::{ApiResult, ProblemBody},
     types::objects,
@@ -21,7 +21,7 @@ use crate::{
     domain::{
         actor::Actor,
         agent_key_bulk::{self, Act, MAX_AT_ONCE, Which},
-        agent_key_defaults, agent_keys,
+        agent_keys,
         clock::rfc3339,
         idempotency::Outcome,
     },
@@ -150,8 +150,8 @@ pub async fn create(
         }
         (StatusCode::CREATED, [(header::CONTENT_TYPE, csv::MEDIA_TYPE)], table).into_response()
     } else {
-        let (_, default) = agent_key_defaults::get(&state.core).await?;
-        let items = keys.into_iter().map(|(key, secret)| render(key, &default, now, secret)).collect();
+        let default = default_limits(&state).await;
+        let items = keys.into_iter().map(|(key, secret)| render(key, default.as_ref(), now, secret)).collect();
         (StatusCode::CREATED, Json(CreatedKeys { items })).into_response()
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

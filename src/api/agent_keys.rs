@@ -58,8 +58,8 @@ pub struct Body {
     tags: Vec<String>,
     /// Its own.
     limits: Limits,
-    /// Those that hold: its own, and the default ones where it has none.
-    effective_limits: Limits,
+    /// Those that hold: its own, and the default ones where it has none; null where these cannot be read.
+    effective_limits: Option<Limits>,
     /// Only in the answer to the creation or the rotation, that once.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -194,8 +194,8 @@ pub async fn list(
     let query = ListQuery { search, sort, limit, cursor };
     let page = agent_key_list::list(&state.core, &actor, &query, status.as_deref(), tag.as_deref()).await?;
     let now = state.core.clock.now_ms();
-    let (_, default) = agent_key_defaults::get(&state.core).await?;
-    Ok(List::of(page, |key| render(key, &default, now, None)))
+    let default = default_limits(&state).await;
+    Ok(List::of(page, |key| render(key, default.as_ref(), now, None)))
 }
 
 /// Create an agent key
@@ -361,6 +361,11 @@ pub async fn secrets(
     Ok(Json(SecretList { items }))
 }
 
+/// The default limits; `None` where they cannot be read: what was done is told all the same, and a secret is shown.
+pub(super) async fn default_limits(state: &State) -> Option<KeyLimits> {
+    agent_key_defaults::get(&state.core).await.map_err(|error| error.log("")).ok().map(|(_, limits)| limits)
+}
+
 /// The answer that shows a secret, that once.
 async fn made(state: &State, outcome: Outcome<Created>) -> ApiResult<Resource<Body>> {
     let (key, secret) = match outcome {
@@ -369,19 +374,19 @@ async fn made(state: &State, outcome: Outcome<Created>) -> ApiResult<Resource<Bo
     };
     let location = format!("/api/v1/agent-keys/{}", key.id);
     let version = key.version;
-    let (_, default) = agent_key_defaults::get(&state.core).await?;
-    let body = render(key, &default, state.core.clock.now_ms(), secret);
+    let default = default_limits(state).await;
+    let body = render(key, default.as_ref(), state.core.clock.now_ms(), secret);
     Ok(Resource::created(body, version, location).with_secret())
 }
 
 async fn resource(state: &State, key: AgentKey) -> ApiResult<Resource<Body>> {
     let version = key.version;
-    let (_, default) = agent_key_defaults::get(&state.core).await?;
-    Ok(Resource::read(render(key, &default, state.core.clock.now_ms(), None), version))
+    let default = default_limits(state).await;
+    Ok(Resource::read(render(key, default.as_ref(), state.core.clock.now_ms(), None), version))
 }
 
 /// A key, with its secret where that is shown.
-pub(super) fn render(key: AgentKey, default: &KeyLimits, now: i64, secret: Option<String>) -> Body {
+pub(super) fn render(key: AgentKey, default: Option<&KeyLimits>, now: i64, secret: Option<String>) -> Body {
     // What this version cannot tell it does not show; a key with such limits serves nobody here.
     let limits = KeyLimits::of_column(&key.limits).unwrap_or_default();
     Body {
@@ -396,7 +401,7 @@ pub(super) fn render(key: AgentKey, default: &KeyLimits, now: i64, secret: Optio
         owner_id: key.member_id,
         description: key.description,
         tags: tags::of_column(&key.tags),
-        effective_limits: Limits::new(limits.clone().or(default)),
+        effective_limits: default.map(|default| Limits::new(limits.clone().or(default))),
         limits: Limits::new(limits),
         secret,
     }

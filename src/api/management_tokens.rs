@@ -56,8 +56,8 @@ pub struct Body {
 pub struct New {
     /// 1 to 64 characters, unique ignoring case.
     name: String,
-    /// `general-keys:read`, `general-keys:write`, the same of `agent-keys`, `providers`, `models`, `members` and
-    /// `management-tokens`; `audit:read`, `usage:read`, `metrics:read`, `introspect`. At least one, none that you have not.
+    /// `general-keys:read`, `general-keys:write`, the same of `agent-keys`, `providers`, `models`, `policies`,
+    /// `webhooks`, `members` and `management-tokens`; `audit:read`, `usage:read`, `metrics:read`, `introspect`. At least one, none that you have not.
     #[schema(min_items = 1)]
     scopes: Vec<String>,
     /// Its life in days, up to 365; 90 where absent. No longer than that of the token that makes it.

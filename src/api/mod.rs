@@ -23,6 +23,7 @@ mod problem;
 mod providers;
 mod types;
 mod usage;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -97,6 +98,10 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(models::read, models::edit, models::delete))
         .routes(routes!(policies::list, policies::create))
         .routes(routes!(policies::read, policies::edit, policies::delete))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::read, webhooks::delete))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(members::list, members::create))
         .routes(routes!(members::read, members::edit, members::delete))
         .routes(routes!(members::invite))

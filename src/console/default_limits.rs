@@ -25,6 +25,8 @@ use crate::{
 };
 
 const PAGE: &str = "/settings/limits";
+const DAMAGED: &str = "The default limits were changed outside Keyward, so no agent key is good until they are set anew: save \
+                       what is to hold.";
 
 /// `GET /settings/limits`. `POST` to the same: those of [`Typed`], `version`.
 #[derive(Clone, Debug, Template)]
@@ -78,7 +80,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, form: Fo
 }
 
 async fn show(state: &State, session: &Session, typed: Option<Fields>, mut refused: Refused, done: &str) -> Answer {
-    let (version, limits) = agent_key_defaults::get(&state.core).await?;
+    let (version, limits, is_damaged) = agent_key_defaults::get_standing(&state.core).await?;
     let fields = typed.unwrap_or_else(|| Fields { version: version.to_string(), limits: Typed::of(&limits) });
     let limits = LimitFields::new(fields.limits, &KeyLimits::default(), &mut refused);
     let shown = DefaultLimitsPage {
@@ -86,7 +88,7 @@ async fn show(state: &State, session: &Session, typed: Option<Fields>, mut refus
         limits: LimitFields { is_default: true, ..limits },
         version: fields.version,
         rights: session.rights(Things::Policies),
-        error: refused.rest(),
+        error: refused.rest().or(is_damaged.then(|| String::from(DAMAGED))),
     };
     page(refused.status, &shown)
 }

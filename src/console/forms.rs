@@ -122,7 +122,8 @@ impl Refused {
     /// # Errors
     /// The failure.
     pub fn by(session: &Session, error: Error) -> Result<Refused, Failure> {
-        if matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal | Code::Damaged) {
+        let is_of_the_page = matches!(error.code, Code::NotFound | Code::Forbidden | Code::Internal | Code::Damaged);
+        if is_of_the_page && error.fields.is_empty() {
             return Err(error.into());
         }
         error.log(&session.actor().request_id);

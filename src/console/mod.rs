@@ -43,6 +43,7 @@ mod steps;
 mod test_key;
 mod tokens;
 mod usage;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -132,6 +133,9 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
         .route("/settings/limits", get(default_limits::form).post(default_limits::save))
+        .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/settings/webhooks/{id}/test", post(webhooks::test))
+        .route("/settings/webhooks/{id}/delete", post(webhooks::delete))
         .route("/settings/installation", get(installation::show))
         .route("/settings/account", get(account::form).post(account::save))
         .route("/settings/account/identity", post(issuer::change))

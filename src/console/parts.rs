@@ -160,6 +160,8 @@ pub enum Things {
     Tokens,
     /// Default limits
     Policies,
+    /// Webhooks
+    Webhooks,
 }
 
 impl Things {
@@ -173,6 +175,7 @@ impl Things {
             Things::Catalog => [Permission::WriteProviders; 3],
             Things::Members => [Permission::WriteMembers; 3],
             Things::Tokens => [Permission::WriteTokens; 3],
+            Things::Webhooks => [Permission::WriteWebhooks; 3],
             Things::Policies => [Permission::WritePolicies; 3],
         }
     }

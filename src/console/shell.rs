@@ -29,6 +29,7 @@ impl Shell {
             audit: may(Permission::ReadAudit),
             members: may(Permission::ReadMembers),
             policies: may(Permission::ReadPolicies),
+            webhooks: may(Permission::ReadWebhooks),
         };
         Shell { member_name: session.actor().name.clone(), sees, current, flash: None, next: None }
     }
@@ -59,6 +60,8 @@ pub struct Sees {
     pub members: bool,
     /// Default limits
     pub policies: bool,
+    /// Webhooks
+    pub webhooks: bool,
 }
 
 /// The navigation's entries; it shows only what exists.
@@ -115,6 +118,8 @@ flashes! {
     AgentSecretRetired = "agent-secret-retired",
     AgentKeyDeleted = "agent-key-deleted",
     AgentKeysDisabled = "agent-keys-disabled",
+    WebhookTested = "webhook-tested",
+    WebhookDeleted = "webhook-deleted",
     DefaultLimitsSaved = "default-limits-saved",
     AgentKeysDeleted = "agent-keys-deleted",
     ProviderCreated = "provider-created",

@@ -28,7 +28,16 @@ pub async fn get(core: &Core) -> Result<(i64, KeyLimits)> {
     Ok((row.version, KeyLimits::of_column(&row.limits)?))
 }
 
-/// Sets them, for the next call of every key on.
+/// The same to be set anew, and whether they are damaged: then none are told, and no key is good until they are set.
+///
+/// # Errors
+/// As [`limits`].
+pub async fn get_standing(core: &Core) -> Result<(i64, KeyLimits, bool)> {
+    let standing = store::agent_key_defaults::get_standing(&mut core.store.read().await?).await?;
+    Ok((standing.row.version, KeyLimits::of_column(&standing.row.limits)?, standing.is_damaged))
+}
+
+/// Sets them, for the next call of every key on; where they are damaged, anew.
 ///
 /// # Errors
 /// [`Code::VersionMismatch`](crate::error::Code::VersionMismatch); a refused limit; a storage failure.
@@ -40,14 +49,15 @@ pub async fn edit(
 ) -> Result<(i64, KeyLimits)> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let row = store::agent_key_defaults::get(&mut tx).await?;
+    let standing = store::agent_key_defaults::get_standing(&mut tx).await?;
+    let row = standing.row;
     let before = KeyLimits::of_column(&row.limits)?;
     let after = limits(before.clone())?.check()?;
     if !after.allowed_routes.is_empty() {
         return Err(Error::field("limits/allowed_routes", "are opened to single keys only"));
     }
     check_version(row.version, version)?;
-    if after == before {
+    if after == before && !standing.is_damaged {
         return Ok((row.version, before));
     }
     let row = AgentKeyDefaults { limits: after.to_column(), version: row.version + 1, ..row };

@@ -114,6 +114,7 @@ impl Draft {
         let about = Error::both(parse_description(&new.description), tags::parse(&new.tags));
         let (((name, days), limits), (description, tags)) = Error::both(Error::both(named, new.limits.check()), about)?;
         check_widening(actor, default, &limits.clone().or(default))?;
+        check_tags(actor, &[], &tags)?;
         let id = ids::mint("ak", now, &core.entropy)?;
         let (secret, row) = agent_secrets::mint(core, keyring, &id, now)?;
         let key = AgentKey {
@@ -190,18 +191,14 @@ pub async fn create(
 /// them.
 fn check_widening(actor: &Actor, before: &KeyLimits, after: &KeyLimits) -> Result<()> {
     if after.opens_more_than(before) && !actor.authority.may(Permission::WriteProviders) {
-        return Err(Error::new(
-            Code::Forbidden,
-            "you may not open further routes to an agent key; ask somebody who may change providers",
-        ));
+        let detail = "must not open further routes, which you may not decide; ask somebody who may change providers";
+        return Err(Error::field("limits/allowed_routes", detail).forbidding());
     }
     if actor.authority.reach(Permission::EditAgentKeys) < Reach::All
         && let Some(wider) = after.wider_than(before)
     {
-        return Err(Error::new(
-            Code::Forbidden,
-            format!("you may not widen a limit of your agent key ({wider}); ask somebody who may edit all of them"),
-        ));
+        let detail = "must not be wider than it is, which you may not decide; ask somebody who may edit all agent keys";
+        return Err(Error::field(wider, detail).forbidding());
     }
     Ok(())
 }
@@ -232,13 +229,24 @@ pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
 }
 
+/// Tags are given by whoever may edit everybody's keys: policies let in by them. Anybody takes them off their own.
+fn check_tags(actor: &Actor, before: &[String], after: &[String]) -> Result<()> {
+    let is_new = after.iter().any(|tag| !before.contains(tag));
+    if is_new && actor.authority.reach(Permission::EditAgentKeys) < Reach::All {
+        let detail = "must not have more tags than there are, which you may not decide; ask somebody who may edit all agent keys";
+        return Err(Error::field("tags", detail).forbidding());
+    }
+    Ok(())
+}
+
 /// Whose key it is from now on: another member's only where the actor may edit everybody's.
 async fn check_owner(db: &mut impl Handle, actor: &Actor, before: &str, after: &str) -> Result<()> {
     if before == after {
         return Ok(());
     }
-    if actor.authority.reach(Permission::EditAgentKeys) < Reach::All {
-        let detail = "you may not give agent keys to others; ask somebody who may edit all of them";
+    // Whoever has a key may have a new secret of it: to give one away is as good as to create one for somebody.
+    if actor.authority.reach(Permission::CreateAgentKeys) < Reach::All {
+        let detail = "you may not give agent keys to others; ask somebody who may create keys for all";
         return Err(Error::new(Code::Forbidden, detail));
     }
     match store::members::get(db, after).await? {
@@ -293,13 +301,24 @@ pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, ed
     let description = description.as_deref().map(parse_description).transpose();
     let tags = tags.as_deref().map(tags::parse).transpose();
     let (name, (description, tags)) = Error::both(name, Error::both(description, tags))?;
+    let mut db = core.store.read().await?;
+    let seen_owner = found(&mut db, id).await?.member_id;
     if let Some(owner_id) = &owner_id {
-        let mut db = core.store.read().await?;
-        let before = found(&mut db, id).await?;
-        check_owner(&mut db, actor, &before.member_id, owner_id).await?;
+        check_owner(&mut db, actor, &seen_owner, owner_id).await?;
     }
+    drop(db);
     let default = agent_key_defaults::get(core).await?.1;
     change(core, actor, id, version, "agent_key.edit", |key, _now| {
+        // Who may do this was decided by whose key it was.
+        if key.member_id != seen_owner {
+            return Err(Error::new(
+                Code::VersionMismatch,
+                "the key was given to somebody else meanwhile; read it again",
+            ));
+        }
+        if let Some(tags) = &tags {
+            check_tags(actor, &tags::of_column(&key.tags), tags)?;
+        }
         if let Some(limits) = limits {
             let before = KeyLimits::of_column(&key.limits)?;
             let after = limits(before.clone())?.check()?;

@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 55] = [
+pub const ACTIONS: [&str; 57] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -33,6 +33,8 @@ pub const ACTIONS: [&str; 55] = [
     "model.create",
     "model.edit",
     "model.delete",
+    "webhook.create",
+    "webhook.delete",
     "policy.create",
     "policy.edit",
     "policy.delete",

@@ -104,6 +104,9 @@ async fn write(core: &Core, waiting: &HashMap<(Arc<str>, IpAddr), Seen>) -> Resu
     let mut tx = core.store.write_aside().await?;
     for caller in &callers {
         store::callers::note(&mut tx, caller).await?;
+        if caller.last_refused_at > 0 {
+            core.warnings.ended_called(&caller.agent_key_id, &caller.address, caller.last_refused_at);
+        }
     }
     tx.commit().await?;
     Ok(())

@@ -379,7 +379,8 @@ fn policies_of(rows: Sorted<Policy>) -> HashMap<String, std::result::Result<Arc<
         let why = format!("the policy {} was changed outside Keyward", row.name);
         (row.name, Err(why))
     });
-    rows.untouched.into_iter().map(read).chain(damaged).collect()
+    // Of one name the untouched one counts.
+    damaged.chain(rows.untouched.into_iter().map(read)).collect()
 }
 
 /// Opens each linked key once for each binding.

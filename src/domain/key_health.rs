@@ -193,6 +193,9 @@ async fn write(core: &Core, changed: &[(String, Arc<KeyHealth>)]) -> Result<()> 
     for (id, health) in changed {
         let (at, words) = health.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         store::general_keys::note_health(&mut tx, id, health.state().as_column(), at, &words).await?;
+        if health.state() == Health::Refused {
+            core.warnings.refused(id, &words, at);
+        }
     }
     tx.commit().await?;
     Ok(())

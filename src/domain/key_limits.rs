@@ -199,16 +199,13 @@ impl KeyLimits {
 
     /// Whether a route is opened that is not one of those for inference. What climbs, or hides a slash, is not.
     pub fn opens_route(&self, provider: &str, path: &str) -> bool {
-        let is_plain = |segment: &str| {
-            let segment = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
-            !segment.is_empty() && segment != "." && segment != ".." && !segment.contains(['/', '\\'])
-        };
         !self.allowed_routes.is_empty()
-            && path.split('/').all(is_plain)
+            && llm::plain_path(path)
+            && !path.is_empty()
             && self.allowed_routes.iter().any(|pattern| matches(pattern.trim(), &format!("{provider}/{path}")))
     }
 
-    /// The first of these limits, as they hold, that is wider than the other ones; `None` where none is.
+    /// The first of these limits, as they hold, that is wider than the other ones, by its field; `None` where none is.
     pub fn wider_than(&self, others: &KeyLimits) -> Option<&'static str> {
         fn is_wider_list<T: PartialEq>(own: &[T], other: &[T]) -> bool {
             !other.is_empty() && (own.is_empty() || own.iter().any(|entry| !other.contains(entry)))
@@ -221,12 +218,12 @@ impl KeyLimits {
             is_wider(own, Some(other.amount))
         });
         let wider = [
-            ("allowed models", is_wider_list(&self.allowed_models, &others.allowed_models)),
-            ("allowed addresses", is_wider_list(&self.allowed_addresses, &others.allowed_addresses)),
-            ("requests a minute", is_wider(self.requests_per_minute, others.requests_per_minute)),
-            ("calls at once", is_wider(self.calls_in_flight, others.calls_in_flight)),
-            ("tokens a minute", is_wider(self.tokens_per_minute, others.tokens_per_minute)),
-            ("budgets", budgets),
+            ("limits/allowed_models", is_wider_list(&self.allowed_models, &others.allowed_models)),
+            ("limits/allowed_addresses", is_wider_list(&self.allowed_addresses, &others.allowed_addresses)),
+            ("limits/requests_per_minute", is_wider(self.requests_per_minute, others.requests_per_minute)),
+            ("limits/calls_in_flight", is_wider(self.calls_in_flight, others.calls_in_flight)),
+            ("limits/tokens_per_minute", is_wider(self.tokens_per_minute, others.tokens_per_minute)),
+            ("limits/budgets", budgets),
         ];
         wider.into_iter().find_map(|(name, is_wider)| is_wider.then_some(name))
     }
@@ -249,14 +246,16 @@ impl KeyLimits {
         if self.allows_model(name, provider, upstream) {
             return Ok(());
         }
-        let what = match name.is_empty() {
-            true => format!("routes of the provider {provider} that name no model"),
-            false => format!("the model {name:?}"),
+        let detail = match name.is_empty() {
+            true => format!(
+                "the agent key may not use what names no model at {provider}: {provider}/* is not among its allowed models; an \
+                 administrator of Keyward can add it"
+            ),
+            false => {
+                format!("the agent key may not use the model {name:?}; GET /v1/models lists the models it may use")
+            }
         };
-        Err(Error::new(
-            Code::ModelNotAllowed,
-            format!("the agent key may not use {what}; GET /v1/models lists the models it may use"),
-        ))
+        Err(Error::new(Code::ModelNotAllowed, detail))
     }
 }
 

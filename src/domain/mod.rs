@@ -84,6 +84,9 @@ pub mod tags;
 pub mod throttle;
 pub mod usage;
 pub mod use_mark;
+pub mod warnings;
+pub mod webhook_delivery;
+pub mod webhooks;
 
 use std::{
     path::PathBuf,
@@ -101,7 +104,7 @@ use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
     key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
     provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns, spending::SpendingBook,
-    spending_bank::Bank,
+    spending_bank::Bank, warnings::Warnings,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -144,6 +147,8 @@ pub struct Core {
     pub spending: SpendingBook,
     /// Writes that down.
     pub bank: Bank,
+    /// What is told of by itself.
+    pub warnings: Warnings,
     /// What providers answered last about general keys.
     pub health: HealthBook,
     /// What goes on at each provider.
@@ -211,6 +216,7 @@ impl Core {
             callers: Callers::default(),
             spending: SpendingBook::default(),
             bank: Bank::default(),
+            warnings: Warnings::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),

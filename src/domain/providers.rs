@@ -350,7 +350,9 @@ fn parse_header(header: &str, kind: Kind) -> Result<String> {
     if header.len() > 64 || !header.bytes().all(is_token) {
         return refused("must be the name of a header: letters, digits and hyphens, 64 at most");
     }
-    if NO_CREDENTIAL.contains(&header.as_str()) || header.starts_with("proxy-") || header.starts_with("sec-") {
+    if NO_CREDENTIAL.contains(&header.as_str())
+        || ["proxy-", "sec-", "x-keyward-", "keyward-"].iter().any(|start| header.starts_with(start))
+    {
         return refused("must be a header that a credential can stand in");
     }
     Ok(header)

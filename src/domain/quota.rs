@@ -177,6 +177,18 @@ pub enum Span {
     Month,
 }
 
+impl Span {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Span::Minute => "minute",
+            Span::Day => "day",
+            Span::Week => "week",
+            Span::Month => "month",
+        }
+    }
+}
+
 /// The times that quotas go by, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
@@ -271,7 +283,7 @@ impl Quota {
         let what = match self.measure {
             Measure::Requests => format!("{} requests", self.most),
             Measure::Tokens => format!("{} tokens", self.most),
-            Measure::Cost => money(self.most / 1000),
+            Measure::Cost => format!("{} of money", money(self.most / 1000)),
         };
         let (code, detail) = match self.span {
             _ if waits => (
@@ -288,11 +300,7 @@ impl Quota {
                 format!(
                     "the agent key has used its budget of {what} a {}, which begins anew on {}; an administrator of Keyward \
                      can raise it",
-                    match span {
-                        Span::Day => "day",
-                        Span::Week => "week",
-                        _ => "month",
-                    },
+                    span.as_str(),
                     rfc3339(resets_at)
                 ),
             ),
@@ -360,6 +368,11 @@ impl Taken {
             None if by > 0 => slots.push((slot, by)),
             None => {}
         }
+    }
+
+    /// Whether anything was taken in a slot.
+    pub fn knows(&self, quota: &Quota, slot: i64) -> bool {
+        self.0.get(quota.name()).is_some_and(|slots| slots.iter().any(|(start, _)| *start == slot))
     }
 
     /// Takes what is wanted, and where there is more, a part of it, so that not every call has to ask.

@@ -291,7 +291,7 @@ async fn apply(core: &Arc<Core>, found: &[Change]) -> Result<()> {
                 touches_catalog = true;
             }
             // These are read from the database whenever they count.
-            "member" | "management_token" | "permission" | "rollback_mark" => {}
+            "member" | "management_token" | "permission" | "rollback_mark" | "webhook" => {}
             _ => core.reload_everything().await?,
         }
     }

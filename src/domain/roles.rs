@@ -102,6 +102,8 @@ permissions! {
     WriteModels       "models:write"            "change models"              [All   All   Nothing  Nothing Nothing];
     ReadPolicies      "policies:read"           "read limits and policies"   [All   All   All      Nothing All];
     WritePolicies     "policies:write"          "change default limits and policies" [All All Nothing Nothing Nothing];
+    ReadWebhooks      "webhooks:read"           "read webhooks"              [All   All   Nothing  Nothing All];
+    WriteWebhooks     "webhooks:write"          "change webhooks"            [All   All   Nothing  Nothing Nothing];
     ReadMembers       "members:read"            "read members"               [All   All   Nothing  Nothing All];
     WriteMembers      "members:write"           "invite and change members"  [All   All   Nothing  Nothing Nothing];
     ReadTokens        "management-tokens:read"  "read management tokens"     [All   All   Own      Own     All];

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Every scope, by name.
-pub const SCOPES: [&str; 18] = [
+pub const SCOPES: [&str; 20] = [
     "general-keys:read",
     "general-keys:write",
     "agent-keys:read",
@@ -14,6 +14,8 @@ pub const SCOPES: [&str; 18] = [
     "models:write",
     "policies:read",
     "policies:write",
+    "webhooks:read",
+    "webhooks:write",
     "members:read",
     "members:write",
     "management-tokens:read",

@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 use super::{
     Core,
     key_limits::KeyLimits,
-    quota::{Measure, Quota, Times},
+    quota::{Measure, Quota, Span, Times},
     spending_bank::{Ask, Part},
+    warnings::PERCENTS,
 };
 use crate::error::{Code, Error, Result};
 
@@ -39,6 +40,15 @@ pub struct Estimate {
     pub bytes: usize,
     /// What a million tokens cost that are sent, in millionths of the currency; 0 where that is not known.
     pub input_micros: i64,
+    /// Whether it can use no tokens: then it counts as a request, and as nothing else.
+    pub is_free: bool,
+}
+
+impl Estimate {
+    /// About how many tokens are sent; at least one.
+    fn tokens(self) -> i64 {
+        (i64::try_from(self.bytes).unwrap_or(i64::MAX) / BYTES_PER_TOKEN).max(1)
+    }
 }
 
 /// How much of a quota is left, for the answer's headers.
@@ -78,7 +88,7 @@ struct Account {
     slot: i64,
     granted: i64,
     spent: i64,
-    /// By calls under way, whenever they began.
+    /// By calls under way that began in this slot. What those from before it hold stays taken in theirs.
     reserved: i64,
     /// What the row is to be told of earlier slots, by how much more was used than taken.
     owed: Vec<(i64, i64)>,
@@ -86,6 +96,19 @@ struct Account {
     left: i64,
     resets_at: i64,
     futile_until: i64,
+    /// How much of it was told of already, in hundredths.
+    told: i64,
+}
+
+/// A budget of which so much was used that somebody is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossed {
+    /// The budget.
+    pub quota: Quota,
+    /// The start of its period.
+    pub slot: i64,
+    /// How much of it is used, in hundredths: one of [`PERCENTS`].
+    pub percent: i64,
 }
 
 impl Account {
@@ -100,24 +123,55 @@ impl Account {
             left: 0,
             resets_at: 0,
             futile_until: 0,
+            told: 0,
         }
     }
 
     /// Goes on to the slot that has begun, and to the bound as it is now.
     fn follow(&mut self, quota: &Quota, times: Times) {
         let slot = quota.slot(times);
-        if self.slot != slot || self.quota.most != quota.most {
+        if self.slot != slot {
             self.give_back();
             (self.slot, self.quota, self.futile_until) = (slot, *quota, 0);
-            (self.granted, self.spent) = (0, 0);
+            (self.granted, self.spent, self.reserved, self.told) = (0, 0, 0, 0);
+        } else if self.quota.most != quota.most {
+            self.give_back();
+            (self.quota, self.futile_until, self.told) = (*quota, 0, 0);
         }
     }
 
-    /// Gives back what was taken and not used, or tells what was used beyond it.
+    /// Gives back what was taken and is neither used nor held by a call, or tells what is so beyond it.
     fn give_back(&mut self) {
-        if self.spent != self.granted {
-            self.owed.push((self.slot, self.spent - self.granted));
-            self.granted = self.spent;
+        let unused = self.available();
+        if unused != 0 {
+            self.owed.push((self.slot, -unused));
+            self.granted -= unused;
+        }
+    }
+
+    /// What is to be told of it now, once for each of [`PERCENTS`]. As used counts what other servers have taken as well, which
+    /// is a 64th of what was left at most.
+    fn crossed(&mut self) -> Option<Crossed> {
+        if self.quota.span == Span::Minute {
+            return None;
+        }
+        let used = i128::from(self.quota.most) - i128::from(self.left) - i128::from(self.available());
+        let percent = PERCENTS
+            .into_iter()
+            .rev()
+            .find(|percent| used * 100 >= i128::from(self.quota.most) * i128::from(*percent))?;
+        let is_news = percent > self.told;
+        self.told = self.told.max(percent);
+        is_news.then_some(Crossed { quota: self.quota, slot: self.slot, percent })
+    }
+
+    /// How much is left, for headers.
+    fn left(&self, times: Times) -> Left {
+        Left {
+            quota: self.quota,
+            remaining: self.left.saturating_add(self.available()).max(0),
+            reset_seconds: self.quota.seconds_until(self.resets_at, times),
+            window_seconds: self.quota.seconds(times),
         }
     }
 
@@ -126,13 +180,11 @@ impl Account {
     }
 
     fn amount(&self, typical: (i64, i64), estimate: Estimate) -> i64 {
-        let guess = (i64::try_from(estimate.bytes).unwrap_or(i64::MAX) / BYTES_PER_TOKEN).max(1);
+        let guess = estimate.tokens();
         let amount = match self.quota.measure {
             Measure::Requests => 1,
-            Measure::Tokens if typical.0 > 0 => typical.0,
-            Measure::Tokens => guess,
-            Measure::Cost if typical.1 > 0 => typical.1,
-            Measure::Cost => guess.saturating_mul(estimate.input_micros) / 1000,
+            Measure::Tokens => typical.0.max(guess),
+            Measure::Cost => typical.1.max(guess.saturating_mul(estimate.input_micros) / 1000),
         };
         amount.max(1)
     }
@@ -143,29 +195,54 @@ impl Account {
 pub struct Admission {
     of: Arc<Spending>,
     is_one_of_those_at_once: bool,
-    /// By the place of an account: what it holds of it.
-    reserved: Vec<(usize, i64)>,
+    holds: Vec<Hold>,
+    /// What its body comes to, where nobody tells its usage.
+    guess: i64,
+}
+
+/// What a call holds of an account.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    /// The account's place.
+    place: usize,
+    /// The slot it was taken in.
+    slot: i64,
+    /// How much.
+    amount: i64,
 }
 
 impl Admission {
-    /// Counts what the call came to.
-    pub fn settle(&mut self, tokens: i64, cost_nanos: i64) {
+    /// About how many tokens the call sent, by its body.
+    pub fn guess(&self) -> i64 {
+        self.guess
+    }
+
+    /// Counts what the call came to, at `times`. Gives the budgets of which somebody is to be told.
+    pub fn settle(&mut self, tokens: i64, cost_nanos: i64, times: Times) -> Vec<Crossed> {
+        let mut crossed = Vec::new();
         let mut state = self.of.state();
         let blend = |typical: i64, new: i64| match typical {
             0 => new,
+            // What came to nothing tells nothing of those that do.
+            typical if new == 0 => typical,
             typical => typical.saturating_sub(typical / 8).saturating_add(new / 8),
         };
         state.typical = (blend(state.typical.0, tokens), blend(state.typical.1, cost_nanos));
-        for (place, held) in std::mem::take(&mut self.reserved) {
-            let account = &mut state.accounts[place];
-            account.reserved -= held;
-            let used = match account.quota.measure {
-                Measure::Requests => held,
+        for hold in std::mem::take(&mut self.holds) {
+            let account = &mut state.accounts[hold.place];
+            let quota = account.quota;
+            // A call made counts when it began, what it used when it ends.
+            let used = match quota.measure {
+                Measure::Requests => continue,
                 Measure::Tokens => tokens,
                 Measure::Cost => cost_nanos,
             };
+            account.let_go(hold);
+            account.follow(&quota, times);
             account.spent = account.spent.saturating_add(used);
+            crossed.extend(account.crossed());
         }
+        crossed
     }
 }
 
@@ -174,10 +251,10 @@ impl Drop for Admission {
         if self.is_one_of_those_at_once {
             self.of.open.fetch_sub(1, Ordering::AcqRel);
         }
-        if !self.reserved.is_empty() {
+        if !self.holds.is_empty() {
             let mut state = self.of.state();
-            for (place, held) in self.reserved.drain(..) {
-                state.accounts[place].reserved -= held;
+            for hold in self.holds.drain(..) {
+                state.accounts[hold.place].let_go(hold);
             }
         }
     }
@@ -185,7 +262,7 @@ impl Drop for Admission {
 
 /// What came of a look at the accounts.
 enum Look {
-    Reserved(Vec<(usize, i64)>, Vec<Left>),
+    Reserved(Vec<Hold>, Vec<Left>),
     /// The database is to be asked first.
     Lacking,
     Refused(Error),
@@ -205,12 +282,20 @@ impl Spending {
         quotas: &[Quota],
         estimate: Estimate,
     ) -> Result<(Admission, Vec<Left>)> {
+        let requests: Vec<Quota>;
+        let quotas = match estimate.is_free {
+            true => {
+                requests = quotas.iter().filter(|quota| quota.measure == Measure::Requests).copied().collect();
+                &requests
+            }
+            false => quotas,
+        };
         let servers = core.lease.servers.load(Ordering::Relaxed).max(1);
         let mut admission = self.enter(limits.calls_in_flight.map(|most| (most / servers).max(1)))?;
         for _ in 0..TRIES {
             match self.look(quotas, estimate, core.clock.times()) {
-                Look::Reserved(reserved, left) => {
-                    admission.reserved = reserved;
+                Look::Reserved(holds, left) => {
+                    (admission.holds, admission.guess) = (holds, estimate.tokens());
                     return Ok((admission, left));
                 }
                 Look::Refused(error) => return Err(error),
@@ -239,7 +324,7 @@ impl Spending {
                     .with_extension("retry_after_seconds", serde_json::Value::from(1)));
             }
         }
-        Ok(Admission { of: Arc::clone(self), is_one_of_those_at_once: most.is_some(), reserved: Vec::new() })
+        Ok(Admission { of: Arc::clone(self), is_one_of_those_at_once: most.is_some(), holds: Vec::new(), guess: 0 })
     }
 
     fn look(&self, quotas: &[Quota], estimate: Estimate, times: Times) -> Look {
@@ -268,16 +353,25 @@ impl Spending {
             let account = &mut state.accounts[place];
             // What is left is enough to begin with: the calls in flight may go beyond a limit, and no others.
             let amount = account.amount(typical, estimate).min(account.available());
-            account.reserved += amount;
-            reserved.push((place, amount));
-            told.push(Left {
-                quota: *quota,
-                remaining: account.left.saturating_add(account.available()).max(0),
-                reset_seconds: quota.seconds_until(account.resets_at, times),
-                window_seconds: quota.seconds(times),
-            });
+            match quota.measure {
+                Measure::Requests => account.spent += amount,
+                _ => account.reserved += amount,
+            }
+            reserved.push(Hold { place, slot: account.slot, amount });
+            told.push(account.left(times));
         }
         Look::Reserved(reserved, told)
+    }
+
+    /// How much is left of each, as far as this server knows.
+    pub fn left(&self, quotas: &[Quota], times: Times) -> Vec<Left> {
+        let mut state = self.state();
+        let told = |quota: &Quota| {
+            let account = state.account(quota);
+            account.follow(quota, times);
+            account.left(times)
+        };
+        quotas.iter().map(told).collect()
     }
 
     /// Asks the database for what is lacking; one call does for all that wait.
@@ -292,8 +386,8 @@ impl Spending {
                 account.follow(quota, times);
                 let is_lacking = account.available() < 1 && times.steady >= account.futile_until;
                 is_lacking.then(|| {
-                    let wanted = account.amount(typical, estimate) - account.available();
-                    account.part(wanted.max(1))
+                    let wanted = account.amount(typical, estimate);
+                    account.part(wanted)
                 })
             });
             parts.collect()
@@ -317,7 +411,7 @@ impl Spending {
                 if core.store.db().is_shared() {
                     account.follow(&quota, times);
                 }
-                if account.spent > account.granted || (is_idle && account.reserved <= 0) {
+                if account.available() < 0 || is_idle {
                     account.give_back();
                 }
                 (!account.owed.is_empty()).then(|| account.part(0))
@@ -371,9 +465,7 @@ impl Spending {
         let gives_back = is_last || state.last_use < times.steady - IDLE_MS;
         state.accounts.iter().any(|account| {
             let is_over = core.store.db().is_shared() && account.slot != account.quota.slot(times);
-            !account.owed.is_empty()
-                || account.spent > account.granted
-                || (account.spent != account.granted && (gives_back || is_over))
+            !account.owed.is_empty() || account.available() < 0 || (account.available() != 0 && (gives_back || is_over))
         })
     }
 
@@ -381,10 +473,7 @@ impl Spending {
     fn is_kept(&self) -> bool {
         let state = self.state();
         self.open.load(Ordering::Acquire) > 0
-            || state
-                .accounts
-                .iter()
-                .any(|account| account.granted != account.spent || account.reserved > 0 || !account.owed.is_empty())
+            || state.accounts.iter().any(|account| account.granted != account.spent || !account.owed.is_empty())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -393,9 +482,21 @@ impl Spending {
 }
 
 impl Account {
+    /// Gives up what a call holds: to be used by others, or, where its slot is over, to be given back.
+    fn let_go(&mut self, hold: Hold) {
+        if hold.slot != self.slot {
+            self.owed.push((hold.slot, -hold.amount));
+            return;
+        }
+        match self.quota.measure {
+            Measure::Requests => self.spent -= hold.amount,
+            _ => self.reserved -= hold.amount,
+        }
+    }
+
     /// What the database is asked, with all that is owed to it.
     fn part(&mut self, wanted: i64) -> Part {
-        if self.spent > self.granted {
+        if self.available() < 0 {
             self.give_back();
         }
         Part { quota: self.quota, slot: self.slot, wanted, owed: std::mem::take(&mut self.owed) }

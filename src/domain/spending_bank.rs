@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
+use store::usage::Counts;
+
 use super::{
     Core,
-    quota::{Grant, Quota, Taken},
+    quota::{Grant, Measure, Quota, Span, Taken},
 };
 use crate::error::{Code, Error, Result};
 
@@ -70,10 +72,9 @@ impl Bank {
             };
             // In one order, so that servers that write at the same time wait for each other and never in a circle.
             batch.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
-            let written = write(core, &batch).await;
-            match written {
-                Ok(grants) => batch.into_iter().zip(grants).for_each(|((_, sender), grants)| {
-                    let _ = sender.send(Ok(grants));
+            match write(core, &batch).await {
+                Ok(answers) => batch.into_iter().zip(answers).for_each(|((_, sender), answer)| {
+                    let _ = sender.send(answer);
                 }),
                 Err(error) => {
                     error.log("");
@@ -90,37 +91,60 @@ impl Bank {
     }
 }
 
-async fn write(core: &Core, batch: &[Waiting]) -> Result<Vec<Vec<Grant>>> {
+/// An answer to each of them. What is wrong with one row is told to whoever asked about it, and the others are written.
+async fn write(core: &Core, batch: &[Waiting]) -> Result<Vec<Result<Vec<Grant>>>> {
     let mut tx = core.store.write_aside().await?;
-    let mut grants = Vec::with_capacity(batch.len());
+    let mut answers = Vec::with_capacity(batch.len());
     for (ask, _) in batch {
-        grants.push(write_one(&mut tx, ask).await?);
+        answers.push(write_one(&mut tx, ask).await?);
     }
     tx.commit().await?;
-    Ok(grants)
+    Ok(answers)
 }
 
-async fn write_one(tx: &mut store::Write, ask: &Ask) -> Result<Vec<Grant>> {
+async fn write_one(tx: &mut store::Write, ask: &Ask) -> Result<Result<Vec<Grant>>> {
     for _ in 0..TRIES {
         let row = store::spending::of_key(tx, &ask.id).await?;
-        let before = Taken::of_column(&row.taken)?;
+        let before = match Taken::of_column(&row.taken) {
+            Ok(taken) => taken,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut taken = before.clone();
         let mut grants = Vec::with_capacity(ask.parts.len());
         for part in &ask.parts {
             for (slot, by) in &part.owed {
                 taken.set_right(&part.quota, *slot, *by);
             }
+            if part.wanted > 0 && part.quota.span != Span::Minute && !taken.knows(&part.quota, part.slot) {
+                // A budget that is new counts what its period has seen already.
+                let used = used_in(tx, &ask.id, &part.quota, part.slot).await?;
+                taken.set_right(&part.quota, part.slot, used);
+            }
             grants.push(taken.take(&part.quota, part.slot, part.wanted));
         }
         if taken == before || store::spending::write(tx, &ask.id, &taken.to_column(), row.version).await? {
-            return Ok(grants);
+            return Ok(Ok(grants));
         }
         if row.version == 0 && store::agent_keys::get_standing(tx, &ask.id).await?.is_none() {
             // The key was deleted meanwhile, and its calls end.
-            return Ok(grants);
+            return Ok(Ok(grants));
         }
     }
-    Err(Error::new(Code::StorageUnavailable, "other servers write what this agent key uses at the same time"))
+    let detail = "other servers write what this agent key uses at the same time; try again";
+    Ok(Err(Error::new(Code::StorageUnavailable, detail)))
+}
+
+/// What the usage of a key comes to since a period began.
+async fn used_in(tx: &mut store::Write, id: &str, quota: &Quota, slot: i64) -> Result<i64> {
+    let mut counts = Counts::default();
+    for day in store::usage::days_of_agent_key(tx, id, slot, i64::MAX).await? {
+        counts.add(day.counts);
+    }
+    Ok(match quota.measure {
+        Measure::Requests => counts.requests,
+        Measure::Tokens => counts.input_tokens.saturating_add(counts.output_tokens),
+        Measure::Cost => counts.cost_nanos,
+    })
 }
 
 fn unavailable() -> Error {

@@ -33,6 +33,26 @@ impl Egress {
         Target::parse(url, Kind::OpenAiCompatible, &self.policy).map(drop).map_err(|error| error.to_string())
     }
 
+    /// Posts JSON to somebody who waits for it, under these rules and with the patience of a page; gives the answer's status.
+    ///
+    /// # Errors
+    /// As [`Egress::fetch`].
+    pub async fn post(
+        &self,
+        pool: &Arc<Pool>,
+        url: &str,
+        headers: [(&'static str, &str); 3],
+        body: &str,
+    ) -> Result<u16, EgressError> {
+        let mut request = Request::post(url).header("content-type", "application/json").header("user-agent", "Keyward");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(body.into()).map_err(|error| EgressError::Invalid(error.to_string()))?;
+        let way_out = self.with_policy(self.policy.clone());
+        Ok(way_out.fetch(pool, request).await?.status().as_u16())
+    }
+
     /// Makes a request and reads the answer whole. The rules are those of a provider's call: the address is checked, no
     /// redirect is followed.
     ///

@@ -79,7 +79,15 @@ impl Forward<'_> {
                 settlement.with_key(key);
                 core.meter.touch(Used::GeneralKey, &key.used, now);
             }
-            let reply = self.attempt(key, body.clone()).await?;
+            settlement.sent(true);
+            let reply = match self.attempt(key, body.clone()).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    // One that did not answer in time has the call.
+                    settlement.sent(error.code == Code::UpstreamTimeout);
+                    return Err(error);
+                }
+            };
             if reply.status.as_u16() < 400 {
                 if let Some(key) = key {
                     key.health.accepted(now, core.clock.now_ms());
@@ -89,7 +97,7 @@ impl Forward<'_> {
             let refusal = Refusal::read(&provider, key, reply).await;
             refusal.note(core.clock.now_ms());
             match next() {
-                Some(other) if refusal.may_be_of_the_key() && provider.traffic.may_try_again() => key = Some(other),
+                Some(other) if self.may_go_on(&refusal) && provider.traffic.may_try_again() => key = Some(other),
                 _ => return refusal.answer(settlement),
             }
         }
@@ -184,6 +192,11 @@ impl Forward<'_> {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
+    }
+
+    /// Whether another key might fare better. A service that failed may have done already what it was called for.
+    fn may_go_on(&self, refusal: &Refusal<'_>) -> bool {
+        refusal.may_be_of_the_key() && !(self.is_to_service() && refusal.is_failure())
     }
 
     fn is_to_service(&self) -> bool {

@@ -191,7 +191,9 @@ pub fn returns(name: &str) -> bool {
 /// Whether a header of a service's answer may go to the caller, by its name in lower case: all but what belongs to the
 /// connection, to browsers, or to Keyward.
 pub fn returns_of_service(name: &str) -> bool {
-    const FAMILIES: [&str; 5] = ["proxy-", "access-control-", "keyward-", "x-keyward-", "sec-"];
+    // Those that steer a proxy in front of Keyward as well.
+    const FAMILIES: [&str; 8] =
+        ["proxy-", "access-control-", "keyward-", "x-keyward-", "sec-", "x-accel-", "x-sendfile", "x-lighttpd-"];
     let is_kept = matches!(
         name,
         "connection"
@@ -211,6 +213,7 @@ pub fn returns_of_service(name: &str) -> bool {
             | "authorization"
             | "x-api-key"
             | "clear-site-data"
+            | "refresh"
     );
     !is_kept && !is_of(name, &FAMILIES)
 }

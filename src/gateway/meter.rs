@@ -50,6 +50,10 @@ pub struct Settlement {
     has_place: bool,
     /// Its place among those its key may make at once, until it is counted.
     admission: Option<Admission>,
+    /// Whether it can use no tokens.
+    is_free: bool,
+    /// Whether it was sent, and may so have used some, whatever came of it.
+    was_sent: bool,
 }
 
 /// What an answer is made of.
@@ -102,7 +106,14 @@ impl Settlement {
             seen: Seen::Nothing,
             has_place: false,
             admission: None,
+            is_free: plan.is_free,
+            was_sent: false,
         }
+    }
+
+    /// Notes whether the call is on its way to its provider.
+    pub fn sent(&mut self, was_sent: bool) {
+        self.was_sent = was_sent;
     }
 
     /// The time, in milliseconds since 1970.
@@ -280,10 +291,21 @@ impl Settlement {
             cost_nanos: cost.unwrap_or(0),
             unpriced: i64::from(cost.is_none()),
         };
-        if let Some(admission) = &mut self.admission {
-            admission.settle(input_tokens.saturating_add(output_tokens), counts.cost_nanos);
-        }
         let Gateway { core, cpu, .. } = &*self.gateway;
+        if let Some(admission) = &mut self.admission {
+            // Where nobody told what it used, at least what its body comes to is taken off its key's limits.
+            let is_told = usage.seen && !usage.estimated && !matches!(self.seen, Seen::Nothing);
+            let is_refused = self.status.is_some_and(is_error);
+            let input = match is_told || is_refused || self.is_free || !self.was_sent {
+                true => input_tokens,
+                false => input_tokens.max(admission.guess()),
+            };
+            let cost = self.price.cost_nanos(input, output_tokens).unwrap_or(0);
+            let times = core.clock.times();
+            for crossed in admission.settle(input.saturating_add(output_tokens), cost, times) {
+                core.warnings.budget(&self.key, crossed.quota, crossed.slot, crossed.percent);
+            }
+        }
         core.meter.count(*cpu, core.clock.now_ms(), tally, counts);
     }
 }

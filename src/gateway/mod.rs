@@ -20,9 +20,9 @@ mod socket;
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use llm::{Kind, WireFormat};
+use llm::WireFormat;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::body::Budget;
@@ -97,13 +97,16 @@ pub async fn handle(
             }
             Err(error) => {
                 Settlement::refused(gateway, &key, error.code.status());
+                if let (429, Some(spending)) = (error.code.status(), &key.spending) {
+                    left = spending.left(&key.quotas, gateway.core.clock.times());
+                }
                 Err(error)
             }
         }
     };
     let mut response = answered.unwrap_or_else(|error| failure(error, wire, request_id));
     decorate(&mut response, &key, gateway.core.clock.now_ms(), request_id);
-    tell(&mut response, &left, wire);
+    tell(&mut response, &left, claim == Claim::OpenAi);
     response
 }
 
@@ -125,12 +128,11 @@ async fn prepare<'a>(
     key.limits.check_model(&plan.model_name, &plan.provider.name, &plan.upstream_model)?;
     let (admission, left) = match &key.spending {
         Some(spending) => {
-            let is_to_model = plan.provider.kind != Kind::Service && head.method != Method::GET;
-            if key.limits.counts_money() && !plan.price.is_whole() && is_to_model {
+            if key.limits.counts_money() && !plan.price.is_whole() && !plan.is_free {
                 return Err(unpriced(&plan.model_name));
             }
             let input_micros = plan.price.input_micros.unwrap_or(0);
-            let estimate = Estimate { bytes: held.bytes.len(), input_micros };
+            let estimate = Estimate { bytes: held.bytes.len(), input_micros, is_free: plan.is_free };
             let admitted = spending.admit(&gateway.core, &key.id, &key.limits, &key.quotas, estimate).await?;
             (Some(admitted.0), admitted.1)
         }
@@ -149,8 +151,8 @@ fn unpriced(model: &str) -> Error {
     Error::new(
         Code::ModelNotAllowed,
         format!(
-            "the agent key has a budget in money, and what {what} costs is not known; an administrator of Keyward can set \
-             its prices, both of them, or give the key a budget in tokens"
+            "the agent key has a budget in money, its own or the default one, and what {what} costs is not known; an \
+             administrator of Keyward can set its prices, both of them, or take the budget in money away"
         ),
     )
 }
@@ -191,7 +193,7 @@ fn decorate(response: &mut Response<GatewayBody>, key: &CachedKey, now: i64, req
 
 /// Tells how much of its limits a key has left (draft-ietf-httpapi-ratelimit-headers), and on OpenAI's routes also as OpenAI
 /// does.
-fn tell(response: &mut Response<GatewayBody>, left: &[Left], wire: WireFormat) {
+fn tell(response: &mut Response<GatewayBody>, left: &[Left], is_openai: bool) {
     if left.is_empty() {
         return;
     }
@@ -200,14 +202,15 @@ fn tell(response: &mut Response<GatewayBody>, left: &[Left], wire: WireFormat) {
         let unit = match left.quota.measure {
             Measure::Requests => "",
             Measure::Tokens => ";qu=\"tokens\"",
-            Measure::Cost => ";qu=\"cost-nanos\"",
+            Measure::Cost => ";qu=\"cost-micros\"",
         };
-        format!("\"{}\";q={}{unit};w={}", left.quota.name(), left.quota.most, left.window_seconds)
+        format!("\"{}\";q={}{unit};w={}", left.quota.name(), told(left, left.quota.most), left.window_seconds)
     });
-    let now = join(&|left| format!("\"{}\";r={};t={}", left.quota.name(), left.remaining, left.reset_seconds));
+    let now =
+        join(&|left| format!("\"{}\";r={};t={}", left.quota.name(), told(left, left.remaining), left.reset_seconds));
     set(response, HeaderName::from_static("ratelimit-policy"), &policy);
     set(response, HeaderName::from_static("ratelimit"), &now);
-    if wire != WireFormat::OpenAi {
+    if !is_openai {
         return;
     }
     for left in left.iter().filter(|left| left.quota.span == Span::Minute) {
@@ -220,6 +223,14 @@ fn tell(response: &mut Response<GatewayBody>, left: &[Left], wire: WireFormat) {
         for (name, value) in names.into_iter().zip(values) {
             set(response, HeaderName::from_static(name), &value);
         }
+    }
+}
+
+/// An amount as everywhere outside: money in millionths.
+fn told(left: &Left, amount: i64) -> i64 {
+    match left.quota.measure {
+        Measure::Cost => amount / 1000,
+        _ => amount,
     }
 }
 

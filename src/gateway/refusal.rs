@@ -74,6 +74,11 @@ impl<'a> Refusal<'a> {
         }
     }
 
+    /// Whether the provider failed, which says nothing of the key.
+    pub fn is_failure(&self) -> bool {
+        !self.refuses_key && self.status.is_server_error()
+    }
+
     /// Whether another key might fare better.
     pub fn may_be_of_the_key(&self) -> bool {
         self.refuses_key

@@ -44,6 +44,8 @@ pub struct Plan {
     pub price: Price,
     /// The model as its provider names it; empty where the call names none.
     pub upstream_model: String,
+    /// Whether the call can use no tokens: it only asks for something, or goes to a service.
+    pub is_free: bool,
 }
 
 impl Plan {
@@ -67,6 +69,19 @@ impl Plan {
 /// [`Code::InvalidBody`], [`Code::ModelNotFound`], [`Code::RouteNotAllowed`], [`Code::UnsupportedWireFormat`],
 /// [`Code::NoGeneralKey`], [`Code::StorageUnavailable`] and their like.
 pub fn resolve(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>, limits: &KeyLimits) -> Result<Plan> {
+    let plan = resolve_by(core, claim, head, held, limits)?;
+    let is_question = head.method == Method::GET && claim != Claim::Realtime;
+    let is_free = is_question || plan.provider.kind == Kind::Service || counts_only(&plan.path);
+    Ok(Plan { is_free, ..plan })
+}
+
+/// Whether a path only counts tokens, or judges a text, which no provider asks money for.
+fn counts_only(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    ["/count_tokens", ":countTokens", "/moderations"].iter().any(|end| path.ends_with(end))
+}
+
+fn resolve_by(core: &Core, claim: Claim, head: &Parts, held: &Held<'_>, limits: &KeyLimits) -> Result<Plan> {
     match claim {
         Claim::OpenAi => openai(core, head, held),
         Claim::Anthropic => anthropic(core, head, held),
@@ -199,6 +214,10 @@ fn provider(core: &Core, head: &Parts, held: &Held<'_>, limits: &KeyLimits) -> R
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let provider = core.catalog().provider(&decoded(name)?)?;
     let kind = provider.kind;
+    if kind == Kind::Service {
+        let detail = format!("{:?} is a service; it is called at /agents/NAME/…", provider.name);
+        return Err(Error::new(Code::RouteNotAllowed, detail));
+    }
     let wire = llm::route_wire(kind, path);
     let auth = if wire == kind.wire() { kind.native_auth() } else { kind.openai_auth() };
     if let Err(refused) = allowed(kind, head, path) {
@@ -314,6 +333,7 @@ fn finish(route: Route, parts: impl FnOnce(&Target) -> Wired) -> Result<Plan> {
         is_known_model: route.is_known,
         price: route.price,
         upstream_model: String::new(),
+        is_free: false,
     };
     let parts = parts(plan.target()?);
     plan.upstream_model = route.upstream_model;

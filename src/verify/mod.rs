@@ -21,6 +21,9 @@ const KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
 const KEY_NAME: HeaderName = HeaderName::from_static("x-keyward-key-name");
 const CREATED_BY: HeaderName = HeaderName::from_static("x-keyward-created-by");
 
+/// What an answer depends on beside its path.
+const DECIDES: &str = "authorization, x-api-key, x-goog-api-key, api-key, x-forwarded-uri, x-original-uri";
+
 /// What a verification is about. Its query is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question<'a> {
@@ -91,6 +94,7 @@ fn good(key: &CachedKey, cache_seconds: i64) -> Response<Bytes> {
         && let Ok(value) = HeaderValue::from_str(&format!("private, max-age={cache_seconds}"))
     {
         response.headers_mut().insert(header::CACHE_CONTROL, value);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static(DECIDES));
     }
     let told = [(KEY_ID, &*key.id), (KEY_NAME, key.name.as_str()), (CREATED_BY, key.created_by.as_str())];
     for (name, value) in told {

@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 57] = [
+const EXPECTED: [Rule; 63] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -57,6 +57,12 @@ const EXPECTED: [Rule; 57] = [
     ("GET /policies/{id}", "owner admin operator auditor", ""),
     ("PATCH /policies/{id}", "owner admin", ""),
     ("DELETE /policies/{id}", "owner admin", ""),
+    ("GET /webhooks", "owner admin auditor", ""),
+    ("POST /webhooks", "owner admin", ""),
+    ("GET /webhooks/{id}", "owner admin auditor", ""),
+    ("DELETE /webhooks/{id}", "owner admin", ""),
+    ("POST /webhooks/{id}/test", "owner admin", ""),
+    ("GET /webhooks/{id}/deliveries", "owner admin auditor", ""),
     ("GET /members", "owner admin auditor", ""),
     ("POST /members", "owner admin", ""),
     // Of members, one's own is oneself, and another's is an owner.
@@ -174,10 +180,16 @@ async fn common_things(keyward: &TestServer) -> Things {
     let general = api.general_key("GENERAL", "sk-test-value-of-the-matrix").await;
     let provider = api.provider("p", "openai-compatible", "http://127.0.0.1:9/v1", &Value::Null).await;
     let model = api.model("m", &provider).await;
+    let webhook = json!({ "name": "webhook", "url": "http://127.0.0.1:9/hook" });
+    let webhook = api.post("/webhooks", webhook).await.expect(201).json();
     let policy = api.post("/policies", json!({ "name": "policy" })).await.expect(201).json();
-    for (collection, thing) in
-        [("general-keys", &general), ("providers", &provider), ("models", &model), ("policies", &policy)]
-    {
+    for (collection, thing) in [
+        ("general-keys", &general),
+        ("providers", &provider),
+        ("models", &model),
+        ("policies", &policy),
+        ("webhooks", &webhook),
+    ] {
         things.own.insert((collection.to_owned(), ""), id(thing));
     }
     things.others.insert(String::from("agent-keys"), id(&api.agent_key("the owner's").await));

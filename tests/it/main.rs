@@ -33,3 +33,4 @@ mod secrets;
 mod story;
 mod usage;
 mod verify;
+mod webhooks;

@@ -4,7 +4,7 @@ use vault::MacField;
 
 use crate::{
     Handle, StoreError, Write,
-    authentic::{Authentic, checked, stamp},
+    authentic::{Authentic, Standing, checked, stamp},
     db::{execute, query},
     listing::Count,
 };
@@ -65,6 +65,30 @@ pub async fn get(db: &mut impl Handle) -> Result<AgentKeyDefaults, StoreError> {
         return Err(StoreError::Tampered { table: AgentKeyDefaults::TABLE, id: String::from(ID) });
     }
     Ok(AgentKeyDefaults { id: String::from(ID), limits: String::from("{}"), version: 0, mac: String::new() })
+}
+
+/// The default limits as they stand, to be set anew, and whether they are damaged; none where the row is gone.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn get_standing(db: &mut impl Handle) -> Result<Standing<AgentKeyDefaults>, StoreError> {
+    match get(db).await {
+        Ok(row) => Ok(Standing { row, is_damaged: false }),
+        Err(StoreError::Tampered { .. }) => {
+            let row = query!(
+                fetch_optional,
+                db,
+                AgentKeyDefaults,
+                "SELECT id, limits, version, mac FROM agent_key_defaults WHERE id = $1",
+                ID
+            )?;
+            let version = row.map_or(0, |row| row.version);
+            let row =
+                AgentKeyDefaults { id: String::from(ID), limits: String::from("{}"), version, mac: String::new() };
+            Ok(Standing { row, is_damaged: true })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes them; `defaults.version` is the version after the edit.

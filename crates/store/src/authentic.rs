@@ -66,6 +66,7 @@ macro_rules! rows_with_mac {
             $crate::agent_keys::AgentSecretRow => "agent_secrets",
             $crate::agent_key_defaults::AgentKeyDefaults => "agent_key_defaults",
             $crate::policies::Policy => "policies",
+            $crate::webhooks::Webhook => "webhooks",
             $crate::providers::Provider => "providers",
             $crate::models::Model => "models",
             $crate::links::Link => "links",

@@ -45,6 +45,8 @@ pub mod second_factors;
 pub mod sessions;
 pub mod spending;
 pub mod usage;
+pub mod webhook_deliveries;
+pub mod webhooks;
 
 pub use authentic::{Authentic, Standing};
 pub use db::{Claim, Db, Handle, Limits, Line, Read, Store, Write, relocate};

@@ -85,8 +85,16 @@ pub async fn contradictions(db: &mut impl Handle, table: &str) -> Result<Vec<Con
             }
         };
     }
-    let mut found =
-        deleted!("members", "management_tokens", "general_keys", "agent_keys", "providers", "models", "policies")?;
+    let mut found = deleted!(
+        "members",
+        "management_tokens",
+        "general_keys",
+        "agent_keys",
+        "providers",
+        "models",
+        "policies",
+        "webhooks"
+    )?;
     if table == AgentKey::TABLE {
         found.extend(query!(
             fetch_all,

@@ -33,6 +33,7 @@ mod recovery_code;
 mod seal;
 mod token;
 mod totp;
+mod webhook_secret;
 mod wrapped_key;
 #[cfg(test)]
 mod wycheproof;
@@ -53,4 +54,5 @@ pub use recovery_code::RecoveryCode;
 pub use seal::{Place, ResealError, Resealed, SealError};
 pub use token::{FoundToken, MAX_TOKEN_LEN, Token, TokenError, TokenKind, contains_token, find_tokens};
 pub use totp::TotpSecret;
+pub use webhook_secret::WebhookSecret;
 pub use wrapped_key::{CHECK_TEXT, check_associated_data};

@@ -15,7 +15,7 @@ macro_rules! opaque_debug {
 mod tests {
     use crate::{
         AgentSecret, Binding, Entropy, Keyring, MasterKey, OneTimeToken, Place, ProviderSecret, ProviderValue,
-        PurposeKey, RecoveryCode, Token, TokenKind, TotpSecret,
+        PurposeKey, RecoveryCode, Token, TokenKind, TotpSecret, WebhookSecret,
     };
     use std::fmt::{Debug, Display};
 
@@ -40,6 +40,7 @@ mod tests {
         assert_lacks!(AgentSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(OneTimeToken: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(TotpSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
+        assert_lacks!(WebhookSecret: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(RecoveryCode: Clone, PartialEq, Display, AsRef<[u8]>, AsRef<str>);
         assert_lacks!(Keyring: Clone, PartialEq, Display);
     }

@@ -37,6 +37,7 @@ use crate::{
         key_budgets::{self, Spent},
         key_limits::KeyLimits,
         quota::Unit,
+        roster,
         usage::{self, Period},
     },
     error::Code,
@@ -61,6 +62,8 @@ pub struct AgentKeyEditPage {
     pub limits: LimitFields,
     /// The version read.
     pub version: String,
+    /// Whose it is.
+    pub owner: String,
     /// Its secrets.
     pub secrets: Secrets,
     /// Its budgets.
@@ -247,9 +250,15 @@ pub async fn show(
     let callers = callers::of_key(&state.core, id).await?;
     let budgets = key_budgets::of_key(&state.core, id, &limits).await?;
     let (_, default) = agent_key_defaults::get(&state.core).await?;
+    let owner = match roster::get(&state.core, &key.member_id).await {
+        Ok(member) => member.name,
+        Err(error) if error.code == Code::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
     let shown = AgentKeyEditPage {
         shell: session.shell(Nav::Keys).saying(done),
         secrets: Secrets::new(&secrets, forms::nonce(&state.core)?, now),
+        owner,
         budgets: budgets.into_iter().map(|spent| BudgetRow::new(spent, now)).collect(),
         charts: Charts::new(Period::Week, &counted, now),
         callers: callers.into_iter().map(|caller| CallerRow::new(caller, now)).collect(),

@@ -89,6 +89,8 @@ pub struct ProviderCard {
     pub models_total: u64,
     /// The list of all of them, where `models` is not all.
     pub more_href: Option<String>,
+    /// Of a service: where agents call it. It has no models.
+    pub called_at: Option<String>,
 }
 
 impl ProviderCard {
@@ -99,6 +101,7 @@ impl ProviderCard {
         let all = href(LIST, &[("provider_id", &provider.id)]);
         ProviderCard {
             kind: kind.map_or_else(|| provider.kind.clone(), |kind| kind.label().to_owned()),
+            called_at: (kind == Some(Kind::Service)).then(|| format!("/agents/{}/", encoded(&provider.name))),
             key_optional: kind.is_some_and(|kind| !kind.needs_key()),
             keys: linked(keys, now),
             is_damaged,
@@ -117,6 +120,11 @@ impl ProviderCard {
             base_url: provider.base_url,
         }
     }
+}
+
+/// A name as a part of a path.
+fn encoded(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// A model of a provider.

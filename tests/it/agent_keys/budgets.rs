@@ -123,10 +123,12 @@ async fn a_budget_in_tokens_ends_with_what_was_under_way_and_a_restart_gives_not
     agent.chat(World::MODEL).await.expect(200);
     limit(&keyward.api(), &world, budget("month", "tokens", 50)).await;
     agent.chat(World::MODEL).await.expect(429);
-    // Of another period nothing is used.
     limit(&keyward.api(), &world, budget("day", "tokens", 50)).await;
+    agent.chat(World::MODEL).await.refused(429, "insufficient_quota");
+    // What was used before there was the budget counts as well.
+    limit(&keyward.api(), &world, budget("day", "tokens", 10_000)).await;
     let answer = agent.chat(World::MODEL).await.expect(200);
-    assert_eq!(answer.header("ratelimit-policy"), Some("\"day-tokens\";q=50;qu=\"tokens\";w=86400"));
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"day-tokens\";q=10000;qu=\"tokens\";w=86400"));
 }
 
 #[tokio::test]
@@ -165,7 +167,7 @@ async fn a_budget_in_money_counts_by_prices_and_lets_nothing_through_that_has_no
         world.agent.chat(World::MODEL).await.expect(200);
     }
     let refused = world.agent.chat(World::MODEL).await.refused(429, "insufficient_quota").text();
-    assert!(refused.contains("0.001425 a week"), "{refused}");
+    assert!(refused.contains("0.001425 of money a week"), "{refused}");
     assert_eq!(provider.calls().len(), 10);
     // What is asked without a cost is answered.
     world.agent.get("/v1/models").await.expect(200);
@@ -176,6 +178,72 @@ async fn a_budget_in_money_counts_by_prices_and_lets_nothing_through_that_has_no
     let path = format!("/keys/agent/{}", world.agent_key["id"].as_str().unwrap());
     let page = owner.page(&path).await.expect(200).text();
     assert!(page.contains("0.0014 a week") && page.contains("all of it"), "{page}");
+}
+
+#[tokio::test]
+async fn what_nobody_told_the_usage_of_is_taken_by_its_body() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    limit(&keyward.api(), &world, budget("day", "tokens", 30_000)).await;
+    let long = json!({ "model": World::MODEL, "stream": true, "messages": [{ "role": "user", "content": "x".repeat(50_000) }] });
+    // Streams that their callers leave before the provider has told what they came to: about 12,500 tokens each were sent.
+    for _ in 0..3 {
+        let stage = provider.stage();
+        let (stream, ()) = tokio::join!(world.agent.stream(long.clone()), async { stage.open() });
+        drop(stream);
+        stage.caller_left().await;
+    }
+    crate::harness::until("the end of the budget", async || world.agent.chat(World::MODEL).await.status == 429).await;
+    // An answer that says it failed costs nothing.
+    limit(&keyward.api(), &world, budget("month", "tokens", 60_000)).await;
+    for _ in 0..10 {
+        provider.next(crate::harness::Reply::error(400, "no"));
+        world.agent.post("/v1/chat/completions", long.clone()).await.expect(400);
+    }
+    world.agent.chat(World::MODEL).await.expect(200);
+}
+
+#[tokio::test]
+async fn calls_that_stay_open_count_once_and_hold_nobody_up() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    limit(&keyward.api(), &world, json!({ "requests_per_minute": 8, "tokens_per_minute": 1000 })).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let stage = provider.stage();
+        let body = json!({ "model": World::MODEL, "stream": true, "messages": [] });
+        let (stream, ()) = tokio::join!(world.agent.stream(body), async { stage.open() });
+        open.push((stream, stage));
+    }
+    let started = Instant::now();
+    // Also in the next slots of the minute, of five seconds each, they are those four and no more.
+    crate::harness::until("two slots later", async || started.elapsed() > Duration::from_secs(11)).await;
+    for _ in 0..4 {
+        world.agent.chat(World::MODEL).await.expect(200);
+    }
+    if started.elapsed() < Duration::from_secs(50) {
+        world.agent.chat(World::MODEL).await.expect(429);
+    }
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_socket_that_costs_nobody_knows_what_is_not_opened_with_a_budget_in_money() {
+    let keyward = TestServer::start().await;
+    let provider = FakeProvider::start().await;
+    let world = keyward.with_linked_model(&provider).await;
+    limit(&keyward.api(), &world, budget("month", "cost_micros", 1_000_000)).await;
+    let path = format!("/v1/realtime?model={}", World::MODEL);
+    let request = world.agent.request(http::Method::GET, &path);
+    let request = request
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    world.agent.send(request).await.refused(403, "model_not_allowed");
+    provider.received_nothing();
 }
 
 #[tokio::test]
@@ -195,6 +263,7 @@ async fn tokens_a_minute_are_counted_with_those_of_calls_under_way() {
     let refused = world.agent.chat(World::MODEL).await.refused(429, "rate_limit_exceeded");
     assert_eq!(refused.header("retry-after"), Some("1"), "{refused}");
     // It came to nothing, so that as much is left as before.
+    stage.event(r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#);
     stage.event("[DONE]");
     drop(stage);
     drop(stream.rest().await);

@@ -79,7 +79,7 @@ async fn who_has_keys_of_their_own_may_narrow_their_limits_and_not_widen_them() 
         json!({ "budgets": budget(1001) }),
     ] {
         let refused = member.patch(&path, json!({ "limits": wider })).await.problem(403).text();
-        assert!(refused.contains("may not widen"), "{refused}");
+        assert!(refused.contains("must not be wider"), "{refused}");
     }
     let narrower = json!({ "limits": { "requests_per_minute": 20, "allowed_models": ["a"], "budgets": budget(999) } });
     member.patch(&path, narrower).await.expect(200);
@@ -109,4 +109,12 @@ async fn default_limits_that_were_altered_or_taken_away_outside_keyward_let_noth
     .await;
     world.agent.chat(World::MODEL).await.expect(503);
     api.get("/agent-key-defaults").await.problem(503);
+    // Keys are made and ended all the same, and the limits set anew.
+    let made = api.post("/agent-keys", json!({ "name": "meanwhile" })).await;
+    assert_eq!(made.status, 503, "nobody knows what it may have: {made}");
+    let disabled = api.act(&format!("{}/disable", world.agent_key_path())).await.expect(200).json();
+    assert_eq!(disabled["effective_limits"], serde_json::Value::Null);
+    api.act(&format!("{}/enable", world.agent_key_path())).await.expect(200);
+    api.patch("/agent-key-defaults", json!({ "limits": { "requests_per_minute": 60 } })).await.expect(200);
+    world.agent.chat(World::MODEL).await.expect(200);
 }

@@ -90,6 +90,15 @@ async fn a_key_is_given_to_another_member_by_who_may_edit_all() {
     bob.api.get(&path).await.problem(403);
     ada.api.patch(&path, json!({ "owner_id": id(&bob) })).await.problem(403);
     ada.api.post("/agent-keys", json!({ "name": "for bob", "owner_id": id(&bob) })).await.problem(403);
+    // An operator edits keys, and gives none away: whoever has a key may have a new secret of it.
+    let operator = keyward.person("olga", "operator").await.api;
+    operator.patch(&path, json!({ "owner_id": id(&bob) })).await.problem(403);
+    // Tags are given by who may edit all keys, since policies let in by them; anybody takes them off.
+    ada.api.patch(&path, json!({ "tags": ["prod"] })).await.problem(403);
+    ada.api.post("/agent-keys", json!({ "name": "tagged", "tags": ["prod"] })).await.problem(403);
+    operator.patch(&path, json!({ "tags": ["prod", "eu"] })).await.expect(200);
+    ada.api.patch(&path, json!({ "tags": ["eu"] })).await.expect(200);
+    ada.api.patch(&path, json!({ "tags": ["eu", "prod"] })).await.problem(403);
     assert_eq!(api.patch(&path, json!({ "owner_id": id(&bob) })).await.expect(200).json()["owner_id"], id(&bob));
     bob.api.get(&path).await.expect(200);
     ada.api.get(&path).await.problem(403);

@@ -37,6 +37,7 @@ async fn any_method_and_path_reach_it_with_its_own_credential_in_its_own_header(
             ("x-own", "1"),
             ("set-cookie", "a=b"),
             ("access-control-allow-origin", "*"),
+            ("x-accel-redirect", "/internal"),
         ],
         "whatever it says",
     );
@@ -49,6 +50,7 @@ async fn any_method_and_path_reach_it_with_its_own_credential_in_its_own_header(
         assert_eq!(answer.text(), "whatever it says");
         assert_eq!((answer.header("mcp-session-id"), answer.header("x-own")), (Some("s1"), Some("1")));
         assert!(answer.header("set-cookie").is_none() && answer.header("access-control-allow-origin").is_none());
+        assert!(answer.header("x-accel-redirect").is_none(), "a proxy in front would follow it");
         let call = service.only_call();
         assert_eq!(
             (call.method.as_str(), call.path.as_str()),

@@ -41,7 +41,7 @@ pub use issuer::{FakeIssuer, Signed, query_of};
 pub use nginx::Nginx;
 pub use people::{Person, token_of};
 pub use port::Port;
-pub use provider::{FakeProvider, Reply, Stage};
+pub use provider::{Call, FakeProvider, Reply, Stage};
 pub use proxy::Proxy;
 pub use raw::exchange;
 pub use server::TestServer;

@@ -47,6 +47,31 @@ async fn two_servers_share_the_requests_of_a_minute() {
 }
 
 #[tokio::test]
+async fn calls_that_stay_open_at_one_server_count_at_the_other() {
+    let pair = Pair::start().await;
+    let path = pair.world.agent_key_path();
+    pair.first.api().patch(&path, json!({ "limits": { "requests_per_minute": 10 } })).await.expect(200);
+    let agents = [&pair.first, &pair.second].map(|server| server.agent(pair.world.agent.secret()));
+    until("the limit at the second", async || agents[1].chat(World::MODEL).await.header("ratelimit").is_some()).await;
+    let started = Instant::now();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let stage = pair.provider.stage();
+        let body = json!({ "model": World::MODEL, "stream": true, "messages": [] });
+        let (stream, ()) = tokio::join!(agents[0].stream(body), async { stage.open() });
+        open.push((stream, stage));
+    }
+    until("two slots later", async || started.elapsed() > Duration::from_secs(11)).await;
+    let mut passed = open.len();
+    while agents[1].chat(World::MODEL).await.status == 200 {
+        passed += 1;
+    }
+    if started.elapsed() < Duration::from_secs(50) {
+        assert!(passed <= 10, "{passed} of 10 in the minute");
+    }
+}
+
+#[tokio::test]
 async fn two_servers_share_a_budget_and_one_that_is_killed_leaves_nobody_more() {
     const CALLERS: usize = 4;
     let pair = Pair::start().await;

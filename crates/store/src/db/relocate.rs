@@ -44,7 +44,7 @@ macro_rules! tables {
 }
 
 /// Every table that is copied, the installation's last. Who serves, and what it counted last, stays behind.
-static TABLES: [Table; 27] = tables![
+static TABLES: [Table; 30] = tables![
     "chain_head",
     "audit_events",
     "changes",
@@ -70,6 +70,9 @@ static TABLES: [Table; 27] = tables![
     "agent_key_spending",
     "agent_key_defaults",
     "policies",
+    "webhooks",
+    "warnings",
+    "webhook_deliveries",
     "idempotency_records",
     "purpose_keys",
 ];

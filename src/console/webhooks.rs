@@ -1,0 +1,191 @@
+//! Settings → Webhooks: who is told of what asks for attention, and what became of the messages.
+
+use askama::Template;
+use axum::{
+    extract::State as AxumState,
+    http::StatusCode,
+    response::{IntoResponse, Redirect},
+};
+use serde::Deserialize;
+use store::{Standing, webhook_deliveries::Delivery, webhooks::Webhook};
+
+use super::{
+    Answer, State,
+    assets::ASSET_VERSION,
+    forms::{self, Form, Id, Refused},
+    list::{ListParams, Params},
+    moment::Moment,
+    page,
+    parts::{Field, Rights, Things},
+    session::Session,
+    shell::{Flash, Nav, Shell},
+};
+use crate::domain::{
+    idempotency::Outcome,
+    webhooks::{self, NewWebhook, origin_of},
+};
+
+const PAGE: &str = "/settings/webhooks";
+
+/// `GET /settings/webhooks`. `POST` to the same: `name`, `url`, `nonce`; answers the page with the secret in it, this once.
+#[derive(Clone, Template)]
+#[template(path = "webhooks.html")]
+pub struct WebhooksPage {
+    /// Around it.
+    pub shell: Shell,
+    /// The webhooks, by name.
+    pub rows: Vec<WebhookRow>,
+    /// The newest messages, the newest first.
+    pub messages: Vec<MessageRow>,
+    /// Name, as typed.
+    pub name: Field,
+    /// URL, as typed.
+    pub url: Field,
+    /// The idempotency key.
+    pub nonce: String,
+    /// Of the webhook that was just made: its name and its secret.
+    pub made: Option<(String, String)>,
+    /// What the member may do.
+    pub rights: Rights,
+    /// What is wrong with the whole.
+    pub error: Option<String>,
+}
+
+/// A webhook.
+#[derive(Clone, Debug)]
+pub struct WebhookRow {
+    /// `wh_…`
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Scheme and host of its URL: what stands behind may be a secret of the receiver's.
+    pub origin: String,
+    /// The events that it wants, in words.
+    pub events: String,
+    /// When it was made.
+    pub created: Moment,
+    /// The version read.
+    pub version: String,
+    /// It fails its integrity check, and is told nothing.
+    pub is_damaged: bool,
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub struct MessageRow {
+    /// The webhook's name.
+    pub webhook: String,
+    /// The event's type.
+    pub event: String,
+    /// When it was made.
+    pub created: Moment,
+    /// When it was delivered.
+    pub delivered: Option<Moment>,
+    /// When it is tried next; `None` once it was delivered or given up.
+    pub next: Option<Moment>,
+    /// How often it was tried.
+    pub tries: i64,
+    /// Why the last try failed; may be empty.
+    pub detail: String,
+}
+
+impl WebhookRow {
+    fn new(standing: &Standing<Webhook>, now: i64) -> WebhookRow {
+        let row = &standing.row;
+        WebhookRow {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            origin: origin_of(&row.url).to_owned(),
+            events: if row.events.is_empty() { String::from("All") } else { row.events.replace(',', ", ") },
+            created: Moment::new(row.created_at, now),
+            version: row.version.to_string(),
+            is_damaged: standing.is_damaged,
+        }
+    }
+}
+
+impl MessageRow {
+    fn new(message: Delivery, rows: &[WebhookRow], now: i64) -> MessageRow {
+        let webhook = rows.iter().find(|row| row.id == message.webhook_id);
+        MessageRow {
+            webhook: webhook.map(|row| row.name.clone()).unwrap_or_default(),
+            event: message.event,
+            created: Moment::new(message.created_at, now),
+            delivered: Moment::of_column(message.delivered_at, now),
+            next: Moment::of_column(message.next_try_at, now),
+            tries: message.tries,
+            detail: message.detail,
+        }
+    }
+}
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    name: String,
+    url: String,
+    nonce: String,
+    version: String,
+}
+
+/// `GET /settings/webhooks`
+pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
+    show(&state, &session, Fields::default(), Refused::nothing(), None, &params.done).await
+}
+
+/// `POST /settings/webhooks`
+pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
+    let once = form.once(&state, &session, &form.fields.nonce)?;
+    let fields = form.fields;
+    let new = NewWebhook { name: fields.name.clone(), url: fields.url.clone(), events: Vec::new() };
+    match webhooks::create(&state.core, session.actor(), new, Some(&once)).await {
+        Ok(Outcome::Done(created)) => {
+            let made = (created.webhook.name, created.secret.to_string());
+            show(&state, &session, Fields::default(), Refused::nothing(), Some(made), "").await
+        }
+        Ok(Outcome::Replay(_)) => Ok(Redirect::to(PAGE).into_response()),
+        Err(error) => show(&state, &session, fields, Refused::by(&session, error)?, None, "").await,
+    }
+}
+
+/// `POST /settings/webhooks/{id}/test`
+pub async fn test(AxumState(state): AxumState<State>, _: Session, Id(id): Id, _: Form<Fields>) -> Answer {
+    webhooks::test(&state.core, &id).await?;
+    Ok(Redirect::to(&format!("{PAGE}?done={}", Flash::WebhookTested.code())).into_response())
+}
+
+/// `POST /settings/webhooks/{id}/delete`: `version`.
+pub async fn delete(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
+    let version = forms::version(&form.fields.version)?;
+    match webhooks::delete(&state.core, session.actor(), &id, Some(version)).await {
+        Ok(()) => Ok(Redirect::to(&format!("{PAGE}?done={}", Flash::WebhookDeleted.code())).into_response()),
+        Err(error) => show(&state, &session, Fields::default(), Refused::by(&session, error)?, None, "").await,
+    }
+}
+
+async fn show(
+    state: &State,
+    session: &Session,
+    fields: Fields,
+    mut refused: Refused,
+    made: Option<(String, String)>,
+    done: &str,
+) -> Answer {
+    let now = state.core.clock.now_ms();
+    let rows: Vec<_> = webhooks::all(&state.core).await?.iter().map(|row| WebhookRow::new(row, now)).collect();
+    let messages = webhooks::deliveries(&state.core, "").await?;
+    let shown = WebhooksPage {
+        shell: session.shell(Nav::Settings).saying(done),
+        messages: messages.into_iter().map(|message| MessageRow::new(message, &rows, now)).collect(),
+        rows,
+        name: Field::new(fields.name, refused.take("name")),
+        url: Field::new(fields.url, refused.take("url")),
+        nonce: forms::nonce(&state.core)?,
+        made,
+        rights: session.rights(Things::Webhooks),
+        error: refused.rest(),
+    };
+    let status = if shown.made.is_some() { StatusCode::OK } else { refused.status };
+    page(status, &shown)
+}
