@@ -134,6 +134,10 @@ impl Account {
             self.give_back();
             (self.slot, self.quota, self.futile_until) = (slot, *quota, 0);
             (self.granted, self.spent, self.reserved, self.told) = (0, 0, 0, 0);
+            if quota.span != Span::Minute {
+                // What was left of the period before says nothing of this one.
+                self.left = quota.most;
+            }
         } else if self.quota.most != quota.most {
             self.give_back();
             (self.quota, self.futile_until, self.told) = (*quota, 0, 0);
@@ -554,5 +558,53 @@ impl SpendingBook {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Spending>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::clock::DAY_MS;
+
+    fn account() -> (Account, Quota) {
+        let quota = Quota { measure: Measure::Tokens, span: Span::Day, most: 100 };
+        (Account::new(quota), quota)
+    }
+
+    fn at(day: i64) -> Times {
+        Times { steady: day * DAY_MS, wall: day * DAY_MS }
+    }
+
+    #[test]
+    fn a_day_that_begins_is_not_told_of_for_what_the_last_one_used() {
+        let (mut account, quota) = account();
+        account.follow(&quota, at(1));
+        (account.granted, account.spent, account.left) = (100, 79, 0);
+        assert_eq!(account.crossed(), None);
+        account.spent = 85;
+        assert_eq!(account.crossed().map(|crossed| (crossed.slot, crossed.percent)), Some((DAY_MS, 80)));
+        assert_eq!(account.crossed(), None, "once");
+        account.spent = 120;
+        assert_eq!(account.crossed().map(|crossed| crossed.percent), Some(100));
+        account.follow(&quota, at(2));
+        account.spent += 10;
+        assert_eq!(account.crossed(), None);
+        assert_eq!(account.owed, [(DAY_MS, 20)], "what the day before used beyond what was taken");
+    }
+
+    #[test]
+    fn what_a_call_holds_stays_taken_where_it_began_until_the_call_ends() {
+        let (mut account, quota) = account();
+        account.follow(&quota, at(1));
+        (account.granted, account.spent, account.reserved) = (50, 10, 20);
+        account.follow(&quota, at(2));
+        assert_eq!(account.owed, [(DAY_MS, -20)], "neither used nor held");
+        assert_eq!((account.available(), account.reserved), (0, 0));
+        account.let_go(Hold { place: 0, slot: DAY_MS, amount: 20 });
+        assert_eq!(account.owed, [(DAY_MS, -20), (DAY_MS, -20)]);
+        // In its own slot it is there for others at once.
+        (account.granted, account.reserved) = (30, 20);
+        account.let_go(Hold { place: 0, slot: 2 * DAY_MS, amount: 20 });
+        assert_eq!(account.available(), 30);
     }
 }
