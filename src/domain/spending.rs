@@ -313,8 +313,10 @@ impl Spending {
                 Err(Error::new(Code::StorageUnavailable, detail).with_cause(error))
             })?;
         }
-        let detail = "the agent key's calls are more than can be counted at the moment; try again";
-        Err(Error::new(Code::StorageUnavailable, detail))
+        // Others had what was taken each time: too many at once, and no outage.
+        let detail = "too many calls of the agent key ask for what is left of its limit at once; try again in 1 s";
+        Err(Error::new(Code::RateLimitExceeded, detail)
+            .with_extension("retry_after_seconds", serde_json::Value::from(1)))
     }
 
     /// Takes a place among the calls at once.
@@ -463,12 +465,11 @@ impl Spending {
     }
 
     /// Whether the row is to be told something.
-    fn has_news(&self, core: &Core, is_last: bool) -> bool {
-        let times = core.clock.times();
+    fn has_news(&self, times: Times, is_shared: bool, is_last: bool) -> bool {
         let state = self.state();
         let gives_back = is_last || state.last_use < times.steady - IDLE_MS;
         state.accounts.iter().any(|account| {
-            let is_over = core.store.db().is_shared() && account.slot != account.quota.slot(times);
+            let is_over = is_shared && account.slot != account.quota.slot(times);
             !account.owed.is_empty() || account.available() < 0 || (account.available() != 0 && (gives_back || is_over))
         })
     }
@@ -542,7 +543,10 @@ impl SpendingBook {
     /// A storage failure; what was to be written waits then.
     pub async fn flush(&self, core: &Arc<Core>, is_last: bool) -> Result<()> {
         let mut writing = JoinSet::new();
-        for (id, spending) in self.lock().iter().filter(|(_, spending)| spending.has_news(core, is_last)) {
+        // Once for all of them: there may be many, and this is done twice a second.
+        let (times, is_shared) = (core.clock.times(), core.store.db().is_shared());
+        let has_news = |spending: &Spending| spending.has_news(times, is_shared, is_last);
+        for (id, spending) in self.lock().iter().filter(|(_, spending)| has_news(spending)) {
             let (owner, id, spending) = (Arc::clone(core), Arc::clone(id), Arc::clone(spending));
             writing.spawn_on(async move { spending.set_right(&owner, id, is_last).await }, &core.control);
         }

@@ -10,7 +10,7 @@ use std::{
 use store::webhook_deliveries::Delivery;
 use tokio_util::sync::CancellationToken;
 
-use super::{Core, warnings, webhooks};
+use super::{Core, warnings, webhooks, webhooks::origin_of};
 use crate::error::{Code, Error, Result};
 
 /// How often it is looked what is due.
@@ -148,5 +148,10 @@ async fn post(core: &Core, delivery: &Delivery) -> Result<u16> {
         ("webhook-signature", &signature),
     ];
     let answer = core.egress.post(&core.pool, &webhook.url, headers, &delivery.payload).await;
-    answer.map_err(|error| Error::new(Code::UpstreamUnreachable, error.to_string()))
+    // What stands behind the host may be a secret of the receiver's, and this is logged and listed.
+    answer.map_err(|error| {
+        let said =
+            error.to_string().replace(webhook.url.split('?').next().unwrap_or_default(), origin_of(&webhook.url));
+        Error::new(Code::UpstreamUnreachable, said)
+    })
 }

@@ -68,7 +68,12 @@ pub fn outgoing(
         let mut named = hops.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         named.any(|hop| hop.trim().eq_ignore_ascii_case(name))
     };
-    let is_credential = |name: &str| credential.is_some_and(|own| own == name || own == name.replace('_', "-"));
+    // Byte by byte, an underscore being a hyphen to some servers.
+    let is_same = |own: &str, name: &str| {
+        let alike = |(own, byte): (u8, u8)| own == byte || (own == b'-' && byte == b'_');
+        own.len() == name.len() && own.bytes().zip(name.bytes()).all(alike)
+    };
+    let is_credential = |name: &str| credential.is_some_and(|own| is_same(own, name));
     let goes = |name: &str| passes(name) && !is_hop(name) && !is_credential(name);
     for (name, value) in headers {
         if goes(name.as_str()) {

@@ -69,8 +69,9 @@ async fn one_that_is_not_taken_is_tried_again_and_one_receiver_that_hangs_holds_
     receiver.always(200, &[], "");
     let api = keyward.api();
     let slow = api.post("/webhooks", json!({ "name": "slow", "url": hung.origin() })).await.expect(201).json();
-    let stages: Vec<_> = (0..6).map(|_| hung.stage()).collect();
-    for _ in 0..6 {
+    let stages: Vec<_> = (0..20).map(|_| hung.stage()).collect();
+    // More than are sent at once in all.
+    for _ in 0..20 {
         api.post(&format!("/webhooks/{}/test", slow["id"].as_str().unwrap()), json!({})).await.expect(200);
     }
     let made = hook(&api, &receiver, Value::Null).await;
@@ -78,6 +79,8 @@ async fn one_that_is_not_taken_is_tried_again_and_one_receiver_that_hangs_holds_
     receiver.next(Reply::with(302, &[("location", "http://127.0.0.1:9/")], ""));
     let sent =
         api.post(&format!("/webhooks/{}/test", made["id"].as_str().unwrap()), json!({})).await.expect(200).json();
+    until("the first try", async || !receiver.calls().is_empty()).await;
+    assert!(hung.calls().len() <= 4, "{} to one receiver at once", hung.calls().len());
     until("a second try", async || deliveries(&api, &made).await[0]["tries"].as_i64() == Some(2)).await;
     let told = eventually("why it failed", async || {
         let told = deliveries(&api, &made).await.remove(0);

@@ -174,8 +174,6 @@ async fn a_budget_in_money_counts_by_prices_and_lets_nothing_through_that_has_no
     // What is asked without a cost is answered.
     world.agent.get("/v1/models").await.expect(200);
 
-    let page = api.page(&format!("/keys/agent/{}", world.agent_key["id"].as_str().unwrap())).await;
-    drop(page);
     let owner = keyward.person("boss", "owner").await.api;
     let path = format!("/keys/agent/{}", world.agent_key["id"].as_str().unwrap());
     let page = owner.page(&path).await.expect(200).text();
