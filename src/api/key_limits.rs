@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use super::types::{present, present_objects};
 use crate::{
     domain::{
+        budgets::{Budget, Period, Unit},
         key_limits::{self, KeyLimits},
-        quota::{Budget, Period, Unit},
     },
     error::Error,
 };

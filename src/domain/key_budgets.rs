@@ -2,8 +2,8 @@
 
 use super::{
     Core, agent_key_defaults,
+    budgets::{Budget, Unit},
     key_limits::KeyLimits,
-    quota::{Budget, Unit},
     usage,
 };
 use crate::error::Result;

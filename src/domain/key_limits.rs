@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::quota::{self, Budget, Measure, Quota, Span};
+use super::{
+    budgets::{self, Budget},
+    quota::{Measure, Quota, Span},
+};
 use crate::error::{Code, Error, Result};
 
 /// The most models or addresses that are named.
@@ -162,13 +165,13 @@ impl KeyLimits {
             calls("limits/calls_in_flight", self.calls_in_flight),
         );
         let tokens = match self.tokens_per_minute {
-            Some(tokens) if !(1..=quota::MAX_TOKENS).contains(&tokens) => Err(Error::field(
+            Some(tokens) if !(1..=budgets::MAX_TOKENS).contains(&tokens) => Err(Error::field(
                 "limits/tokens_per_minute",
-                format!("must be from 1 to {}, or absent for no limit", quota::MAX_TOKENS),
+                format!("must be from 1 to {}, or absent for no limit", budgets::MAX_TOKENS),
             )),
             _ => Ok(()),
         };
-        let amounts = Error::both(tokens, quota::check_budgets(&self.budgets));
+        let amounts = Error::both(tokens, budgets::check(&self.budgets));
         Error::both(Error::both(lists, numbers), amounts)?;
         Ok(self)
     }
@@ -230,7 +233,7 @@ impl KeyLimits {
 
     /// Whether money is limited, so that what costs nothing known cannot be called.
     pub fn counts_money(&self) -> bool {
-        self.budgets.iter().any(|budget| budget.unit == quota::Unit::CostMicros)
+        self.budgets.iter().any(|budget| budget.unit == budgets::Unit::CostMicros)
     }
 
     /// Whether these limits open routes that the others do not.
@@ -314,26 +317,26 @@ mod tests {
 
     #[test]
     fn what_a_key_does_not_say_is_the_default() {
-        let budget = |span, amount| Budget { period: span, unit: quota::Unit::Tokens, amount };
+        let budget = |span, amount| Budget { period: span, unit: budgets::Unit::Tokens, amount };
         let default = KeyLimits {
             allowed_models: vec![String::from("small*")],
             allowed_routes: vec![String::from("OpenAI/files")],
             requests_per_minute: Some(60),
             tokens_per_minute: Some(1000),
-            budgets: vec![budget(quota::Period::Day, 5), budget(quota::Period::Month, 50)],
+            budgets: vec![budget(budgets::Period::Day, 5), budget(budgets::Period::Month, 50)],
             ..KeyLimits::default()
         };
         let own = KeyLimits {
             allowed_models: vec![String::from("*")],
             requests_per_minute: Some(600),
-            budgets: vec![budget(quota::Period::Day, 7)],
+            budgets: vec![budget(budgets::Period::Day, 7)],
             ..KeyLimits::default()
         };
         let effective = own.or(&default);
         assert_eq!(effective.allowed_models, ["*"]);
         assert!(effective.allowed_routes.is_empty(), "more is given by name only");
         assert_eq!((effective.requests_per_minute, effective.tokens_per_minute), (Some(600), Some(1000)));
-        assert_eq!(effective.budgets, [budget(quota::Period::Day, 7), budget(quota::Period::Month, 50)]);
+        assert_eq!(effective.budgets, [budget(budgets::Period::Day, 7), budget(budgets::Period::Month, 50)]);
         assert_eq!(KeyLimits::default().or(&KeyLimits::default()), KeyLimits::default());
     }
 

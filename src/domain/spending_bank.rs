@@ -9,7 +9,8 @@ use store::usage::Counts;
 
 use super::{
     Core,
-    quota::{Grant, Measure, Quota, Span, Taken},
+    quota::{Measure, Quota, Span},
+    taken::{Grant, Taken},
 };
 use crate::error::{Code, Error, Result};
 

@@ -18,12 +18,7 @@ use super::{
     socket::{self, Handshake},
 };
 use crate::{
-    domain::{
-        catalog::OpenKey,
-        key_cache::CachedKey,
-        meter::Used,
-        spending::{Admission, Left},
-    },
+    domain::{catalog::OpenKey, key_cache::CachedKey, meter::Used, spending::Admission, spending_account::Left},
     egress::{Call, Credential, EgressError, Reply, RequestHead, Socket},
     error::{Code, Error, Result},
 };

@@ -37,7 +37,7 @@ use crate::{
         clock::{DAY_MS, rfc3339},
         key_cache::CachedKey,
         quota::{Measure, Span},
-        spending::{Estimate, Left},
+        spending_account::{Estimate, Left},
     },
     egress::{Egress, Pool},
     error::{Code, Error, Result},

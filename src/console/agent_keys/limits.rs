@@ -5,9 +5,9 @@ use serde::Deserialize;
 use crate::{
     console::{forms::Refused, parts::Field},
     domain::{
+        budgets::{Budget, Period, Unit},
         key_limits::{self, KeyLimits},
         prices,
-        quota::{Budget, Period, Unit},
     },
     error::{Error, Result},
 };
