@@ -29,6 +29,7 @@ use crate::{
         installation::{self, KeySource},
         issuer::{self, Issuer},
         keyring_watch::KeyringWatch,
+        leak_reports::LeakReports,
         mark, mark_keeper, refusals,
         replica::Replica,
         roles::Role,
@@ -271,6 +272,14 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         },
     ));
     let issuer = open_issuer(config, &egress).map_err(StartError)?;
+    let leak_reports = match &config.leak_report_keys_url {
+        Some(url) => {
+            let judged = egress.judge(url.split('?').next().unwrap_or_default());
+            judged.map_err(|why| StartError(format!("KEYWARD_LEAK_REPORT_KEYS_URL: {why}")))?;
+            Some(LeakReports::new(url.clone()))
+        }
+        None => None,
+    };
     let replica_id = ids::mint("rp", Clock::default().now_ms(), &Entropy::system())
         .map_err(|error| StartError(error.to_string()))?;
     let parts = CoreParts {
@@ -282,6 +291,7 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         agent_key_max_days: config.agent_key_max_days,
         require_second_factor: config.require_second_factor,
         issuer,
+        leak_reports,
         cores,
     };
     Ok(Arc::new(Core::new(parts)))

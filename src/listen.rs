@@ -387,7 +387,7 @@ async fn answer(core: &Core, request: Request<Incoming>, peer: SocketAddr) -> Re
         core.metrics.verified();
         let from = caller(core, &request, peer);
         verify::handle(&core.gateway.core, question, request.headers(), from, &request_id).await.map(GatewayBody::full)
-    } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz") {
+    } else if core.faces == Faces::Agents && !matches!(path, "/livez" | "/readyz" | "/leaks") {
         let mut response = Response::new(GatewayBody::full("there is nothing at this path\n".into()));
         *response.status_mut() = StatusCode::NOT_FOUND;
         response

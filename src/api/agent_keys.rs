@@ -49,6 +49,8 @@ pub struct Body {
     last_used_at: Option<String>,
     created_by: CreatedBy,
     expires_at: String,
+    /// When it was reported as leaked, which ended it for good.
+    leaked_at: Option<String>,
     /// The member whose it is.
     owner_id: String,
     /// What it is for.
@@ -398,6 +400,7 @@ pub(super) fn render(key: AgentKey, default: Option<&KeyLimits>, now: i64, secre
         last_used_at: rfc3339_or_none(key.last_used_at),
         created_by: CreatedBy { id: key.created_by_id, name: key.created_by_name },
         expires_at: rfc3339(key.expires_at),
+        leaked_at: rfc3339_or_none(key.leaked_at),
         owner_id: key.member_id,
         description: key.description,
         tags: tags::of_column(&key.tags),

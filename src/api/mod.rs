@@ -27,7 +27,10 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware, routing::get};
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -65,7 +68,7 @@ struct Description;
 
 /// Whether the path is answered here; the console has the rest.
 pub fn claims(path: &str) -> bool {
-    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/oauth2/introspect")
+    matches!(path, "/api" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/oauth2/introspect" | "/leaks")
         || path.starts_with("/api/")
 }
 
@@ -116,6 +119,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
     let description: Arc<str> = docs::complete(&description).into();
     let state = State { core, web, metrics, description: Arc::clone(&description) };
     let router = api
+        .route("/leaks", post(leaks::report))
         .route("/livez", get(operations::live))
         .route("/readyz", get(operations::ready))
         .route("/metrics", get(operations::metrics))

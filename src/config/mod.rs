@@ -37,6 +37,8 @@ pub struct Config {
     pub require_second_factor: bool,
     /// Who else proves who members are.
     pub oidc: Option<OidcConfig>,
+    /// Where the keys are that reports of leaked secrets are signed with; none where nobody's are believed.
+    pub leak_report_keys_url: Option<String>,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
     /// How it goes, once it is told to.
@@ -263,6 +265,7 @@ impl Config {
             })?,
             require_second_factor: source.parsed("require_second_factor", "false", parse_bool)?,
             oidc: OidcConfig::load(source)?,
+            leak_report_keys_url: source.optional("leak_report_keys_url")?,
             web: WebConfig {
                 listen,
                 public_url,

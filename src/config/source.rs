@@ -106,6 +106,10 @@ pub struct Flags {
     /// Allow an issuer on a private address or plain http [default: false]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub oidc_allow_private: Option<String>,
+    /// URL of the keys that reports of leaked secrets (POST /leaks) are signed with; GitHub's are at
+    /// https://api.github.com/meta/public_keys/secret_scanning [default: none are taken]
+    #[arg(long, global = true, value_name = "URL")]
+    pub leak_report_keys_url: Option<String>,
     /// Further host names that the console answers to, separated by commas
     #[arg(long, global = true, value_name = "HOSTS")]
     pub allowed_hosts: Option<String>,
@@ -133,7 +137,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 45] = [
     "listen",
     "data_dir",
     "database_url",
@@ -170,6 +174,7 @@ const NAMES: [&str; 44] = [
     "oidc_role_map",
     "oidc_name",
     "oidc_allow_private",
+    "leak_report_keys_url",
     "allowed_hosts",
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",
@@ -257,6 +262,7 @@ impl Source {
             ("oidc_scopes", &flags.oidc_scopes),
             ("oidc_groups_claim", &flags.oidc_groups_claim),
             ("oidc_role_map", &flags.oidc_role_map),
+            ("leak_report_keys_url", &flags.leak_report_keys_url),
             ("oidc_name", &flags.oidc_name),
             ("oidc_allow_private", &flags.oidc_allow_private),
             ("allowed_hosts", &flags.allowed_hosts),

@@ -61,6 +61,8 @@ pub struct AgentKeyTold {
     pub name: String,
     /// When it ends.
     pub ends: Moment,
+    /// Whether it was reported as leaked.
+    pub is_leaked: bool,
     /// Whether it is disabled, and not ended.
     pub is_disabled: bool,
     /// When it was last called in vain.
@@ -81,6 +83,7 @@ impl AgentKeyTold {
             id: key.id,
             name: key.name,
             ends: Moment::new(key.expires_at, now),
+            is_leaked: key.is_leaked,
             is_disabled: key.is_disabled,
             last_refused: Moment::new(last, now),
             from,

@@ -34,6 +34,11 @@ pub async fn authenticate(core: &Arc<Core>, token: &Token, caller: Option<IpAddr
         let (name, ended) = (&key.name, rfc3339(key.ends_at));
         let detail = match key.is_replaced {
             true => format!("this secret of the agent key {name:?} was replaced and ended on {ended}; use the new one"),
+            false if key.leaked => {
+                format!(
+                    "the agent key {name:?} was reported as leaked on {ended} and is over for good; create a new one"
+                )
+            }
             false => format!("the agent key {name:?} expired on {ended}; create a new one in Keyward"),
         };
         return Err(refused(Code::ExpiredApiKey, &key, detail));
@@ -126,6 +131,7 @@ async fn look_up(core: &Arc<Core>, token: &Token) -> Result<Arc<CachedKey>> {
                 issued_at: secret.created_at,
                 ends_at,
                 is_replaced: secret.ends_at > 0,
+                leaked: key.leaked_at > 0,
                 disabled: key.disabled_at > 0,
                 revocation,
                 tags: tags.into(),

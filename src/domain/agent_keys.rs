@@ -132,6 +132,7 @@ impl Draft {
             created_at: now,
             expires_at: now + days * DAY_MS,
             disabled_at: 0,
+            leaked_at: 0,
             version: 1,
             mac: String::new(),
             last_used_at: 0,
@@ -369,12 +370,19 @@ pub async fn set_disabled(
 ///
 /// # Errors
 /// [`Code::NotFound`]; a storage failure.
-pub(super) async fn end_leaked(core: &Core, actor: &Actor, id: &str) -> Result<AgentKey> {
-    change(core, actor, id, None, "agent_key.revoke_leaked", |key, now| {
+pub(super) async fn end_leaked(core: &Core, actor: &Actor, id: &str, found_at: &str) -> Result<AgentKey> {
+    let found_at = printable(found_at);
+    change_noting(core, actor, id, None, "agent_key.revoke_leaked", |key, now| {
+        key.leaked_at = now;
         key.expires_at = key.expires_at.min(now);
-        Ok(())
+        Ok(Changes::default().field("found_at", (), some(&found_at)))
     })
     .await
+}
+
+/// Somebody else's text as a line of the audit log: at most 300 characters, none of them a control character.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// Deletes a key, a damaged one as well. Its next call is refused, and its open streams end.
@@ -404,16 +412,28 @@ async fn change(
     action: &str,
     apply: impl FnOnce(&mut AgentKey, i64) -> Result<()>,
 ) -> Result<AgentKey> {
+    change_noting(core, actor, id, version, action, |key, now| apply(key, now).map(|()| Changes::default())).await
+}
+
+/// The same, with more to be recorded than what the key's row tells.
+async fn change_noting(
+    core: &Core,
+    actor: &Actor,
+    id: &str,
+    version: Option<i64>,
+    action: &str,
+    apply: impl FnOnce(&mut AgentKey, i64) -> Result<Changes>,
+) -> Result<AgentKey> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
     check_version(before.version, version)?;
     let mut key = before.clone();
-    apply(&mut key, now)?;
+    let changes = apply(&mut key, now)?;
     if key == before {
         return Ok(before);
     }
-    let mut changes = Changes::default()
+    let mut changes = changes
         .field("name", before.name.as_str(), key.name.as_str())
         .field("description", some(&before.description), some(&key.description))
         .field("tags", some(before.tags.trim()), some(key.tags.trim()))

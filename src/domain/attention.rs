@@ -33,6 +33,8 @@ pub struct KeyToTell {
     pub name: String,
     /// When it ends or ended, in milliseconds since 1970.
     pub expires_at: i64,
+    /// Whether it was reported as leaked.
+    pub is_leaked: bool,
     /// Whether it is disabled, and not ended.
     pub is_disabled: bool,
     /// From where it is still called, the newest call first; of keys that are good none.
@@ -72,6 +74,7 @@ pub async fn of(core: &Core, actor: &Actor) -> Result<Attention> {
             id: key.id,
             name: key.name,
             expires_at: key.expires_at,
+            is_leaked: false,
             is_disabled: false,
             callers: Vec::new(),
         })
@@ -108,6 +111,7 @@ async fn refused(core: &Core, now: i64) -> Result<Vec<KeyToTell>> {
             id: key.id,
             name: key.name,
             expires_at: key.expires_at,
+            is_leaked: key.leaked_at > 0,
             is_disabled,
             callers: vec![call],
         });

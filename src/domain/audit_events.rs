@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 57] = [
+pub const ACTIONS: [&str; 58] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -59,6 +59,7 @@ pub const ACTIONS: [&str; 57] = [
     "management_token.create",
     "management_token.edit",
     "management_token.delete",
+    "management_token.revoke_leaked",
     "access.refused",
     "master_key.rotate",
     "master_key.rotate_finish",

@@ -43,6 +43,8 @@ pub struct CachedKey {
     pub ends_at: i64,
     /// Whether a rotation put another secret into the place of this one.
     pub is_replaced: bool,
+    /// Whether it was reported as leaked, and is over for that.
+    pub leaked: bool,
     /// Whether it is disabled.
     pub disabled: bool,
     /// Notes its last use.
@@ -340,6 +342,7 @@ mod tests {
             issued_at: 0,
             ends_at: i64::MAX,
             is_replaced: false,
+            leaked: false,
             disabled: false,
             revocation,
             tags: Box::default(),

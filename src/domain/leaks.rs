@@ -1,10 +1,10 @@
-//! Agent keys that somebody found where they should not be: whoever has one may end it, and prove with it that it is out.
+//! Secrets that somebody found where they should not be: whoever has one may end it, and prove with it that it is out.
 
 use std::sync::Arc;
 
 use vault::{Token, TokenKind};
 
-use super::{Core, actor::Actor, agent_key_check, agent_keys, agent_secrets};
+use super::{Core, actor::Actor, agent_key_check, agent_keys, agent_secrets, management_tokens};
 use crate::error::{Code, Error, Result};
 
 /// What came of a report.
@@ -38,7 +38,27 @@ pub async fn revoke(core: &Arc<Core>, actor: &Actor, text: &str) -> Result<Outco
     if token.kind() != TokenKind::Agent {
         return Err(Error::field("key", "is a management token; delete it in Keyward, under Settings"));
     }
-    let key = match agent_key_check::known(core, &token).await {
+    end_agent_key(core, actor, &token, "").await
+}
+
+/// Ends whatever secret of this installation a text is: an agent key as [`revoke`] does, a management token by deleting it.
+/// `found_at` says where it was found, for the audit log and whoever is told.
+///
+/// # Errors
+/// [`Code::StorageUnavailable`].
+pub async fn revoke_any(core: &Arc<Core>, actor: &Actor, text: &str, found_at: &str) -> Result<Outcome> {
+    let Ok(token) = Token::parse(text.trim().as_bytes()) else { return Ok(Outcome::Unknown) };
+    match token.kind() {
+        TokenKind::Agent => end_agent_key(core, actor, &token, found_at).await,
+        TokenKind::Management => match management_tokens::end_leaked(core, actor, &token, found_at).await? {
+            true => Ok(Outcome::Revoked),
+            false => Ok(Outcome::Unknown),
+        },
+    }
+}
+
+async fn end_agent_key(core: &Arc<Core>, actor: &Actor, token: &Token, found_at: &str) -> Result<Outcome> {
+    let key = match agent_key_check::known(core, token).await {
         Ok(key) => key,
         Err(error) if error.code == Code::InvalidApiKey => return Ok(Outcome::Unknown),
         Err(error) => return Err(error),
@@ -48,10 +68,13 @@ pub async fn revoke(core: &Arc<Core>, actor: &Actor, text: &str) -> Result<Outco
     }
     let ended = match key.is_replaced {
         true => agent_secrets::retire(core, actor, &key.id, None).await,
-        false => agent_keys::end_leaked(core, actor, &key.id).await,
+        false => agent_keys::end_leaked(core, actor, &key.id, found_at).await,
     };
     match ended {
-        Ok(_) => Ok(Outcome::Revoked),
+        Ok(_) => {
+            core.warnings.leaked(&key, found_at);
+            Ok(Outcome::Revoked)
+        }
         // Somebody was faster.
         Err(error) if error.code == Code::NotFound => Ok(Outcome::AlreadyEnded),
         Err(error) => Err(error),

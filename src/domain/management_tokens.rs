@@ -15,6 +15,7 @@ use super::{
     Core,
     access::{Authority, owner_filter, refuse},
     actor::{Actor, ActorKind},
+    agent_keys::printable,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
     clock::{DAY_MS, rfc3339},
@@ -123,16 +124,8 @@ pub async fn authenticate(core: &Core, token: &Token, address: &str, request_id:
         ));
     }
     let mut db = core.store.read().await?;
-    let mut found = None;
-    for digest in core.store.keyring().digests(token.sha256()) {
-        found =
-            store::management_tokens::find(&mut db, &digest.value).await?.filter(|row| row.pepper_id == digest.pepper);
-        if found.is_some() {
-            break;
-        }
-    }
     let unknown = || Error::new(Code::Unauthenticated, "there is no such management token; it may have been deleted");
-    let row = found.ok_or_else(unknown)?;
+    let row = with_secret(core, &mut db, token).await?.ok_or_else(unknown)?;
     let now = core.clock.now_ms();
     if row.expires_at <= now {
         return Err(Error::new(Code::Unauthenticated, format!("the management token {:?} has expired", row.name)));
@@ -148,6 +141,40 @@ pub async fn authenticate(core: &Core, token: &Token, address: &str, request_id:
         address: address.to_owned(),
         request_id: request_id.to_owned(),
     })
+}
+
+async fn with_secret(core: &Core, db: &mut impl Handle, token: &Token) -> Result<Option<ManagementToken>> {
+    for digest in core.store.keyring().digests(token.sha256()) {
+        let found = store::management_tokens::find(db, &digest.value).await?;
+        if let Some(row) = found.filter(|row| row.pepper_id == digest.pepper) {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Deletes the token that was found where it should not be; whether there was one.
+///
+/// # Errors
+/// A storage failure.
+pub(super) async fn end_leaked(core: &Core, actor: &Actor, token: &Token, found_at: &str) -> Result<bool> {
+    let mut tx = core.store.write().await?;
+    let row = match with_secret(core, &mut tx, token).await {
+        // Somebody altered it outside Keyward: it is good for nothing.
+        Err(error) if error.code == Code::Damaged => None,
+        found => found?,
+    };
+    let Some(row) = row else { return Ok(false) };
+    store::management_tokens::delete(&mut tx, &row.id).await?;
+    let found_at = printable(found_at);
+    let changes = Changes::default().field("name", row.name.as_str(), ()).field(
+        "found_at",
+        (),
+        Some(found_at.as_str()).filter(|at| !at.is_empty()),
+    );
+    record(&mut tx, actor, core.clock.now_ms(), "management_token.revoke_leaked", target(&row), changes).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Creates a token of the actor's own. It may no more than the actor may, and ends no later.

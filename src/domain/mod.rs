@@ -42,6 +42,7 @@ pub mod key_rotation;
 pub mod key_set;
 pub mod key_test;
 pub mod keyring_watch;
+pub mod leak_reports;
 pub mod leaks;
 pub mod lease;
 #[cfg(test)]
@@ -105,9 +106,9 @@ use vault::Entropy;
 
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, lease::Lease, look_ups::LookUps, mark::Keeper, members::PasswordLane, meter::Meter,
-    provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns, spending::SpendingBook,
-    spending_bank::Bank, warnings::Warnings,
+    key_health::HealthBook, leak_reports::LeakReports, lease::Lease, look_ups::LookUps, mark::Keeper,
+    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
+    sessions::SignIns, spending::SpendingBook, spending_bank::Bank, warnings::Warnings,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -150,6 +151,8 @@ pub struct Core {
     pub spending: SpendingBook,
     /// Writes that down.
     pub bank: Bank,
+    /// Whose reports of leaked secrets are believed, if anybody's.
+    pub leak_reports: Option<LeakReports>,
     /// What is told of by itself.
     pub warnings: Warnings,
     /// What providers answered last about general keys.
@@ -193,6 +196,8 @@ pub struct CoreParts {
     pub require_second_factor: bool,
     /// Who else proves who members are.
     pub issuer: Option<Issuer>,
+    /// Whose reports of leaked secrets are believed, if anybody's.
+    pub leak_reports: Option<LeakReports>,
     /// How many cores meter calls.
     pub cores: usize,
 }
@@ -211,6 +216,7 @@ impl Core {
             agent_key_max_days: parts.agent_key_max_days,
             require_second_factor: parts.require_second_factor,
             issuer: parts.issuer,
+            leak_reports: parts.leak_reports,
             look_ups: LookUps::default(),
             keys: KeyCache::default(),
             lease: Lease::default(),

@@ -12,7 +12,7 @@ use store::{Handle, agent_keys::AgentKey, webhook_deliveries::Delivery, webhooks
 
 use super::{
     Core,
-    agent_keys::Status,
+    agent_keys::{Status, printable},
     clock::{DAY_MS, rfc3339},
     ids,
     key_cache::CachedKey,
@@ -22,10 +22,11 @@ use super::{
 use crate::error::Result;
 
 /// The types of events.
-pub const EVENTS: [&str; 5] = [ENDING, BUDGET, ENDED_CALLED, REFUSED, TEST];
+pub const EVENTS: [&str; 6] = [ENDING, BUDGET, ENDED_CALLED, LEAKED, REFUSED, TEST];
 const ENDING: &str = "agent_key.ending";
 const BUDGET: &str = "agent_key.budget_used";
 const ENDED_CALLED: &str = "agent_key.ended_called";
+const LEAKED: &str = "agent_key.leaked";
 const REFUSED: &str = "general_key.refused";
 /// Sent where somebody asks for it.
 pub const TEST: &str = "webhook.test";
@@ -45,6 +46,7 @@ const TOLD_MS: i64 = 400 * DAY_MS;
 enum Warning {
     Budget { key: String, name: String, quota: Quota, percent: i64 },
     EndedCalled { key: String, address: String },
+    Leaked { key: String, found_at: String },
     Refused { general_key: String, words: String },
 }
 
@@ -68,6 +70,12 @@ impl Warnings {
     pub fn ended_called(&self, key: &str, address: &str, now: i64) {
         let id = format!("{ENDED_CALLED} {key} {}", now.div_euclid(DAY_MS));
         self.note(id, || Warning::EndedCalled { key: key.to_owned(), address: address.to_owned() });
+    }
+
+    /// A key was reported as leaked, and ended.
+    pub fn leaked(&self, key: &CachedKey, found_at: &str) {
+        let id = format!("{LEAKED} {} {}", key.id, key.issued_at);
+        self.note(id, || Warning::Leaked { key: key.id.to_string(), found_at: printable(found_at) });
     }
 
     /// A provider refused a general key at `now`, in these words; told once a day.
@@ -147,6 +155,11 @@ async fn describe(db: &mut impl Handle, warning: &Warning, now: i64) -> Result<O
             }
             // It is gone, disabled, or good again.
             Ok(_) | Err(store::StoreError::Tampered { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+        Warning::Leaked { key, found_at } => match store::agent_keys::get(db, key).await {
+            Ok(Some(key)) => Some((LEAKED, json!({ "agent_key": told_of(&key), "found_at": found_at }))),
+            Ok(None) | Err(store::StoreError::Tampered { .. }) => None,
             Err(error) => return Err(error.into()),
         },
         Warning::Refused { general_key, words } => match store::general_keys::get(db, general_key).await {

@@ -57,7 +57,7 @@ pub async fn create(
     let known = |event: &String| EVENTS.contains(&event.as_str()) && event != TEST;
     let events = match new.events.iter().all(known) {
         true => Ok(new.events.join(",")),
-        false => Err(Error::field("events", format!("must hold some of {}", EVENTS[..4].join(", ")))),
+        false => Err(Error::field("events", format!("must hold some of {}", EVENTS[..5].join(", ")))),
     };
     let (name, (_, events)) = Error::both(Name::parse(&new.name), Error::both(judged, events))?;
     let now = core.clock.now_ms();

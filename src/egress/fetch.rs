@@ -53,6 +53,17 @@ impl Egress {
         Ok(way_out.fetch(pool, request).await?.status().as_u16())
     }
 
+    /// Gets what somebody publishes, under these rules and with the patience of a page: the answer's status and body.
+    ///
+    /// # Errors
+    /// As [`Egress::fetch`].
+    pub async fn get(&self, pool: &Arc<Pool>, url: &str) -> Result<(u16, Vec<u8>), EgressError> {
+        let request = Request::get(url).header("accept", "application/json").header("user-agent", "Keyward");
+        let request = request.body(Vec::new()).map_err(|error| EgressError::Invalid(error.to_string()))?;
+        let answer = self.with_policy(self.policy.clone()).fetch(pool, request).await?;
+        Ok((answer.status().as_u16(), answer.into_body()))
+    }
+
     /// Makes a request and reads the answer whole. The rules are those of a provider's call: the address is checked, no
     /// redirect is followed.
     ///

@@ -33,6 +33,8 @@ pub struct AgentKey {
     pub expires_at: i64,
     /// 0 while the key is enabled.
     pub disabled_at: i64,
+    /// When it was reported as leaked, which ended it for ever; 0 where it was not.
+    pub leaked_at: i64,
     pub version: i64,
     pub mac: String,
     pub last_used_at: i64,
@@ -64,6 +66,9 @@ impl Authentic for AgentKey {
         // So did these two.
         if !(self.description.is_empty() && self.tags.is_empty()) {
             fields.extend([MacField::Text("about"), MacField::Text(&self.description), MacField::Text(&self.tags)]);
+        }
+        if self.leaked_at > 0 {
+            fields.extend([MacField::Text("leaked"), MacField::Int(self.leaked_at)]);
         }
         fields
     }
@@ -189,7 +194,7 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreE
         AgentKey,
         "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
          description, tags, created_at, \
-         expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
+         expires_at, disabled_at, leaked_at, version, mac, last_used_at FROM agent_keys WHERE id = $1",
         id
     )
 }
@@ -228,7 +233,7 @@ pub async fn list(
                 AgentKey,
                 concat!(
                     "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, \
-                     secrets, description, tags, created_at, expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE ",
+                     secrets, description, tags, created_at, expires_at, disabled_at, leaked_at, version, mac, last_used_at FROM agent_keys WHERE ",
                     $names,
                     " AND ($8 = '' OR tags LIKE $8 ESCAPE '\\') AND ($6 = '' OR member_id = $6) AND ($3 = '' OR ($3 = 'unused' AND last_used_at = 0) \
                      OR ($3 IN ('soon', 'ending') AND expires_at > $4 AND expires_at < $5 AND disabled_at = 0 \
@@ -377,8 +382,8 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
     let touched = execute!(
         tx,
         "UPDATE agent_keys SET name = $1, name_key = $2, masked_secret = $3, limits = $4, secrets = $5, \
-         expires_at = $6, disabled_at = $7, version = $8, mac = $9, description = $10, tags = $11, member_id = $12 \
-         WHERE id = $13 AND version = $14",
+         expires_at = $6, disabled_at = $7, version = $8, mac = $9, description = $10, tags = $11, member_id = $12, \
+         leaked_at = $13 WHERE id = $14 AND version = $15",
         key.name.as_str(),
         key.name_key.as_str(),
         key.masked_secret.as_str(),
@@ -391,6 +396,7 @@ pub async fn update(tx: &mut Write, key: &AgentKey) -> Result<(), StoreError> {
         key.description.as_str(),
         key.tags.as_str(),
         key.member_id.as_str(),
+        key.leaked_at,
         key.id.as_str(),
         key.version - 1,
     )?;
@@ -416,7 +422,7 @@ pub async fn disabled_at(
         AgentKey,
         "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
          description, tags, created_at, \
-         expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE disabled_at = $1 AND id > $2 \
+         expires_at, disabled_at, leaked_at, version, mac, last_used_at FROM agent_keys WHERE disabled_at = $1 AND id > $2 \
          ORDER BY id LIMIT $3",
         at,
         after,

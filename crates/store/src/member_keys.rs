@@ -18,7 +18,7 @@ pub async fn of(db: &mut impl Handle, member_id: &str) -> Result<Vec<Standing<Ag
         AgentKey,
         "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
          description, tags, created_at, \
-         expires_at, disabled_at, version, mac, last_used_at FROM agent_keys WHERE member_id = $1 ORDER BY id",
+         expires_at, disabled_at, leaked_at, version, mac, last_used_at FROM agent_keys WHERE member_id = $1 ORDER BY id",
         member_id
     )?;
     Ok(standing(db.keyring(), rows))

@@ -54,6 +54,8 @@ pub enum AgentStatus {
     ExpiresIn(u32),
     /// Past its expiry date.
     Expired,
+    /// Reported as leaked, and over for good.
+    Leaked,
     /// Switched off by a member.
     Disabled,
     /// Fails its integrity check, and is good for nothing.
@@ -65,6 +67,7 @@ impl AgentStatus {
         let key = &standing.row;
         match Status::of(key, now) {
             _ if standing.is_damaged => AgentStatus::Damaged,
+            Status::Expired if key.leaked_at > 0 => AgentStatus::Leaked,
             Status::Expired => AgentStatus::Expired,
             Status::Disabled => AgentStatus::Disabled,
             Status::Active if key.expires_at - now < SOON_DAYS * DAY_MS => {

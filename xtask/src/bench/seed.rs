@@ -71,6 +71,7 @@ async fn write(data: &Path, member_id: &str, count: usize) -> Result<Vec<String>
                 created_at: now - i64::try_from(number).map_err(text)?,
                 expires_at: now + DAY_MS * (20 + i64::try_from(number % 70).map_err(text)?),
                 disabled_at: 0,
+                leaked_at: 0,
                 version: 1,
                 mac: String::new(),
                 last_used_at: 0,

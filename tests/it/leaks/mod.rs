@@ -1,5 +1,7 @@
 //! Keys that got out: found in files and git's history, and revoked by whoever has one.
 
+mod reports;
+
 use std::{fs, path::Path, process::Output};
 
 use serde_json::{Value, json};
