@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 53] = [
+const RULES: [(&str, Takes, Takes); 58] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
@@ -84,6 +84,11 @@ const RULES: [(&str, Takes, Takes); 53] = [
     ("/settings/tokens/{id}/edit", May(WriteTokens), May(WriteTokens)),
     ("/settings/tokens/{id}/delete", May(WriteTokens), May(WriteTokens)),
     ("/settings/limits", May(ReadPolicies), May(WritePolicies)),
+    ("/settings/policies", May(ReadPolicies), May(WritePolicies)),
+    ("/settings/policies/new", May(WritePolicies), May(WritePolicies)),
+    ("/settings/policies/{id}/edit", May(WritePolicies), May(WritePolicies)),
+    ("/settings/policies/{id}/use", May(ReadPolicies), May(ReadPolicies)),
+    ("/settings/policies/{id}/delete", May(WritePolicies), May(WritePolicies)),
     ("/settings/webhooks", May(ReadWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/test", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/delete", May(WriteWebhooks), May(WriteWebhooks)),

@@ -22,6 +22,8 @@ pub enum Damaged {
     Provider,
     /// A model
     Model,
+    /// A policy
+    Policy,
 }
 
 /// Instead of the edit page of something that fails its integrity check: what that means, and what to do. 200: the page is
@@ -46,6 +48,7 @@ pub fn show(session: &Session, what: Damaged, id: &str, name: &str, mask: &str) 
     let nav = match what {
         Damaged::GeneralKey | Damaged::AgentKey => Nav::Keys,
         Damaged::Provider | Damaged::Model => Nav::Providers,
+        Damaged::Policy => Nav::Settings,
     };
     let (id, name, mask) = (id.to_owned(), name.to_owned(), mask.to_owned());
     page(StatusCode::OK, &DamagedPage { shell: session.shell(nav), what, id, name, mask })

@@ -32,6 +32,7 @@ mod members;
 mod moment;
 mod overview;
 mod parts;
+mod policies;
 mod qr;
 mod second_factor;
 mod session;
@@ -133,6 +134,11 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/tokens/{id}/edit", get(tokens::form::edit).post(tokens::form::save))
         .route("/settings/tokens/{id}/delete", get(tokens::ask_delete).post(tokens::delete))
         .route("/settings/limits", get(default_limits::form).post(default_limits::save))
+        .route("/settings/policies", get(policies::list))
+        .route("/settings/policies/new", get(policies::form::new).post(policies::form::create))
+        .route("/settings/policies/{id}/edit", get(policies::form::edit).post(policies::form::save))
+        .route("/settings/policies/{id}/use", get(policies::proxy::show))
+        .route("/settings/policies/{id}/delete", get(policies::ask_delete).post(policies::delete))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{id}/test", post(webhooks::test))
         .route("/settings/webhooks/{id}/delete", post(webhooks::delete))

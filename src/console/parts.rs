@@ -158,7 +158,7 @@ pub enum Things {
     Members,
     /// Management tokens
     Tokens,
-    /// Default limits
+    /// Default limits and policies
     Policies,
     /// Webhooks
     Webhooks,

@@ -58,7 +58,7 @@ pub struct Sees {
     pub audit: bool,
     /// Members
     pub members: bool,
-    /// Default limits
+    /// Default limits and policies
     pub policies: bool,
     /// Webhooks
     pub webhooks: bool,
@@ -121,6 +121,9 @@ flashes! {
     WebhookTested = "webhook-tested",
     WebhookDeleted = "webhook-deleted",
     DefaultLimitsSaved = "default-limits-saved",
+    PolicyCreated = "policy-created",
+    PolicySaved = "policy-saved",
+    PolicyDeleted = "policy-deleted",
     AgentKeysDeleted = "agent-keys-deleted",
     ProviderCreated = "provider-created",
     ProviderSaved = "provider-saved",

@@ -133,7 +133,10 @@ impl Requirements {
         let tags = tags::parse(&self.tags).map_err(|_| Error::field("requires/tags", tags::RULE));
         let cache = match self.cache_seconds <= MAX_CACHE_SECONDS {
             true => Ok(()),
-            false => Err(Error::field("requires/cache_seconds", format!("must be from 0 to {MAX_CACHE_SECONDS}"))),
+            false => Err(Error::field(
+                "requires/cache_seconds",
+                format!("must be a whole number from 0 to {MAX_CACHE_SECONDS}"),
+            )),
         };
         let (_, (tags, _)) = Error::both(Error::both(models, routes), Error::both(tags, cache))?;
         self.tags = tags;
@@ -252,6 +255,14 @@ pub async fn get(core: &Core, id: &str) -> Result<Policy> {
     found(&mut core.store.read().await?, id).await
 }
 
+/// The policy with this id as it stands, to be looked at or deleted.
+///
+/// # Errors
+/// [`Code::NotFound`]; a storage failure.
+pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<Policy>> {
+    found_standing(&mut core.store.read().await?, id).await
+}
+
 /// A page of policies as they stand.
 ///
 /// # Errors
@@ -277,17 +288,17 @@ pub async fn edit(
     name: Option<&str>,
     requires: impl FnOnce(Requirements) -> Result<Requirements>,
 ) -> Result<Policy> {
-    let name = name.map(Name::parse_provider).transpose()?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
     check_version(before.version, version)?;
     let mut policy = before.clone();
+    let asked = Requirements::of_column(&before.requires)?;
+    let name = name.map(Name::parse_provider).transpose();
+    let (name, asks) = Error::both(name, requires(asked.clone()).and_then(Requirements::check))?;
     if let Some(name) = name {
         (policy.name, policy.name_key) = (name.text, name.key);
     }
-    let asked = Requirements::of_column(&before.requires)?;
-    let asks = requires(asked.clone())?.check()?;
     policy.requires = asks.to_column();
     let changes = Changes::default().field("name", before.name.as_str(), policy.name.as_str()).field(
         "requires",
@@ -313,7 +324,7 @@ pub async fn edit(
 pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<()> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
-    let standing = store::policies::get_standing(&mut tx, id).await?.ok_or_else(|| Error::not_found("policy", id))?;
+    let standing = found_standing(&mut tx, id).await?;
     check_version(standing.row.version, version)?;
     store::policies::delete(&mut tx, id).await?;
     let changes = Changes::default().field("name", standing.row.name.as_str(), ());
@@ -325,6 +336,10 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) 
 
 async fn found(db: &mut impl Handle, id: &str) -> Result<Policy> {
     store::policies::get(db, id).await?.ok_or_else(|| Error::not_found("policy", id))
+}
+
+async fn found_standing(db: &mut impl Handle, id: &str) -> Result<Standing<Policy>> {
+    store::policies::get_standing(db, id).await?.ok_or_else(|| Error::not_found("policy", id))
 }
 
 fn target(policy: &Policy) -> ChangeTarget<'_> {

@@ -260,17 +260,33 @@ async fn pages_are_closed_to_those_whose_role_may_not_see_them() {
     let member = keyward.person("member", "member").await;
     let home = member.api.page("/keys/general").await.expect(303);
     assert_eq!(home.header("location"), Some("/keys/agent"));
-    for path in ["/catalog", "/audit", "/members", "/members/new", "/keys/general/new", "/settings/installation", &edit]
-    {
+    for path in [
+        "/catalog",
+        "/audit",
+        "/members",
+        "/members/new",
+        "/keys/general/new",
+        "/settings/policies",
+        "/settings/installation",
+        &edit,
+    ] {
         let refused = member.api.page(path).await.expect(403).text();
         assert!(refused.contains("Your role does not allow this"), "{path}: {refused}");
     }
     let auditor = keyward.person("auditor", "auditor").await;
-    for path in ["/keys/general", "/keys/agent", "/catalog", "/audit", "/members", "/settings/tokens"] {
+    for path in
+        ["/keys/general", "/keys/agent", "/catalog", "/audit", "/members", "/settings/tokens", "/settings/policies"]
+    {
         let shown = auditor.api.page(path).await.expect(200).text();
         assert!(path == "/audit" || shown.contains("Your role is auditor."), "{path}: {shown}");
     }
-    for path in ["/keys/general/new", "/catalog/providers/new", "/members/new", "/settings/tokens/new"] {
+    for path in [
+        "/keys/general/new",
+        "/catalog/providers/new",
+        "/members/new",
+        "/settings/tokens/new",
+        "/settings/policies/new",
+    ] {
         auditor.api.page(path).await.expect(403);
         auditor.api.form(path, &[("name", "x")]).await.expect(403);
     }

@@ -110,6 +110,13 @@ async fn are_made_listed_edited_and_deleted_and_every_change_is_recorded() {
         api.post("/policies", bad).await.problem(422);
     }
     let path = format!("/policies/{}", made["id"].as_str().unwrap());
+    let wrong = json!({ "name": "a/b", "requires": { "tags": ["A"], "routes": ["search"], "cache_seconds": 301 } });
+    for refused in [api.post("/policies", wrong.clone()).await, api.patch(&path, wrong).await] {
+        let refused = refused.problem(422);
+        ["/name", "/requires/tags", "/requires/routes", "/requires/cache_seconds"]
+            .into_iter()
+            .fold(refused, |refused, field| refused.at(field));
+    }
     let edited = api.patch(&path, json!({ "name": "two" })).await.expect(200).json();
     assert_eq!((&edited["name"], &edited["requires"]), (&json!("two"), &wanted));
     let stale = api.request(Method::PATCH, &path).header("if-match", "\"1\"").json(&json!({ "name": "three" }));
@@ -143,4 +150,27 @@ async fn one_that_was_altered_outside_keyward_lets_nobody_in() {
     assert_eq!(answer.json()["error"]["code"], "storage_unavailable");
     let listed: Value = api.get("/policies").await.expect(200).json();
     assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
+async fn its_pages_tell_how_it_is_used_and_all_that_is_wrong_with_it() {
+    let keyward = TestServer::start().await;
+    let owner = keyward.person("boss", "owner").await.api;
+    let made = owner.post("/policies", json!({ "name": "one", "requires": { "routes": ["/a"] } })).await.expect(201);
+    let page = format!("/settings/policies/{}", made.json()["id"].as_str().unwrap());
+    let shown = owner.page(&format!("{page}/use")).await.expect(200).text();
+    assert!(shown.contains("path_prefix: /auth/policies/one/verify"), "{shown}");
+    let form = [("name", "a/b"), ("tags", "A"), ("routes", "a"), ("routes_from", "path"), ("cache_seconds", "x")];
+    let refused =
+        owner.form(&format!("{page}/edit"), &[&form[..], &[("version", "1")]].concat()).await.expect(422).text();
+    for field in ["name", "tags", "routes", "cache_seconds"] {
+        assert!(refused.contains(&format!("id=\"{field}-error\"")), "{field}: {refused}");
+    }
+    // No place of the path that the form offers.
+    let forged = [("name", "x"), ("routes_from", "query"), ("version", "1")];
+    owner.form(&format!("{page}/edit"), &forged).await.expect(400);
+    owner.page(&format!("{page}/delete")).await.expect(200);
+    owner.form(&format!("{page}/delete"), &[("version", "7")]).await.expect(409);
+    owner.form(&format!("{page}/delete"), &[("version", "1")]).await.expect(303);
+    owner.page(&format!("{page}/use")).await.expect(404);
 }
