@@ -102,7 +102,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(policies::list, policies::create))
         .routes(routes!(policies::read, policies::edit, policies::delete))
         .routes(routes!(webhooks::list, webhooks::create))
-        .routes(routes!(webhooks::read, webhooks::delete))
+        .routes(routes!(webhooks::read, webhooks::edit, webhooks::delete))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(members::list, members::create))

@@ -14,12 +14,12 @@ use super::{
     agent_keys::Empty,
     extract::{Caller, IfMatch, JsonBody},
     problem::{ApiResult, ProblemBody},
-    types::{CreatedBy, Resource},
+    types::{CreatedBy, Resource, not_null, present},
 };
 use crate::domain::{
     clock::{rfc3339, rfc3339_or_none},
     idempotency::Outcome,
-    webhooks::{self, NewWebhook},
+    webhooks::{self, Edit, NewWebhook},
 };
 
 /// Who is told of what asks for attention. Messages are JSON with `type`, `timestamp` and `data`, signed as Standard Webhooks
@@ -35,9 +35,10 @@ pub struct Body {
     #[schema(example = "https://hooks.example.com/keyward")]
     url: String,
     /// `agent_key.ending` (30, 14, 7, 3 and 1 days before a key in use ends), `agent_key.budget_used` (80 and 100 %),
-    /// `agent_key.ended_called`, `general_key.refused`; empty for all.
+    /// `agent_key.ended_called`, `agent_key.leaked`, `general_key.refused`; empty for all.
     events: Vec<String>,
     created_at: String,
+    updated_at: String,
     created_by: CreatedBy,
     /// What its messages are signed with, `whsec_…`: only in the answer to the creation, that once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +64,21 @@ pub struct New {
     url: String,
     /// Types of events; all where absent.
     events: Option<Vec<String>>,
+}
+
+/// An edit of a webhook (RFC 7396): what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookEdit)]
+pub struct Patch {
+    #[serde(default, deserialize_with = "not_null")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    url: Option<String>,
+    /// Types of events; null or an empty list for all.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    events: Option<Option<Vec<String>>>,
 }
 
 /// A message to a webhook.
@@ -138,6 +154,26 @@ pub async fn read(
     Ok(Resource::read(render(webhook, None), version))
 }
 
+/// Edit a webhook
+///
+/// Its secret stays. Messages that are still to be sent go where it says now.
+#[utoipa::path(patch, path = "/api/v1/webhooks/{id}", tag = "Webhooks", request_body = Patch,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
+pub async fn edit(
+    AxumState(state): AxumState<State>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    body: JsonBody<Patch>,
+) -> ApiResult<Resource<Body>> {
+    let Patch { name, url, events } = body.value;
+    let edit = Edit { name, url, events: events.map(Option::unwrap_or_default) };
+    let webhook = webhooks::edit(&state.core, &actor, &id, version, edit).await?;
+    let version = webhook.version;
+    Ok(Resource::read(render(webhook, None), version))
+}
+
 /// Delete a webhook
 ///
 /// With its messages, also those that are still to be sent.
@@ -189,6 +225,7 @@ fn render(webhook: Webhook, secret: Option<String>) -> Body {
         url: webhook.url,
         events: webhook.events.split(',').filter(|event| !event.is_empty()).map(str::to_owned).collect(),
         created_at: rfc3339(webhook.created_at),
+        updated_at: rfc3339(webhook.updated_at),
         created_by: CreatedBy { id: webhook.created_by_id, name: webhook.created_by_name },
         secret,
     }

@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 58] = [
+const RULES: [(&str, Takes, Takes); 59] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
@@ -90,6 +90,7 @@ const RULES: [(&str, Takes, Takes); 58] = [
     ("/settings/policies/{id}/use", May(ReadPolicies), May(ReadPolicies)),
     ("/settings/policies/{id}/delete", May(WritePolicies), May(WritePolicies)),
     ("/settings/webhooks", May(ReadWebhooks), May(WriteWebhooks)),
+    ("/settings/webhooks/{id}/edit", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/test", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/delete", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/installation", May(ReadAudit), May(ReadAudit)),

@@ -20,7 +20,7 @@ use crate::domain::audit_events::{self, EventQuery};
 pub struct ConflictPage {
     /// Around it.
     pub shell: Shell,
-    /// 'general key', 'agent key', 'provider', 'model', 'policy'
+    /// 'general key', 'agent key', 'provider', 'model', 'policy', 'webhook'
     pub kind: String,
     /// Its name as saved now.
     pub name: String,

@@ -140,6 +140,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/policies/{id}/use", get(policies::proxy::show))
         .route("/settings/policies/{id}/delete", get(policies::ask_delete).post(policies::delete))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/settings/webhooks/{id}/edit", get(webhooks::edit::form).post(webhooks::edit::save))
         .route("/settings/webhooks/{id}/test", post(webhooks::test))
         .route("/settings/webhooks/{id}/delete", post(webhooks::delete))
         .route("/settings/installation", get(installation::show))

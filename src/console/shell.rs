@@ -119,6 +119,7 @@ flashes! {
     AgentKeyDeleted = "agent-key-deleted",
     AgentKeysDisabled = "agent-keys-disabled",
     WebhookTested = "webhook-tested",
+    WebhookSaved = "webhook-saved",
     WebhookDeleted = "webhook-deleted",
     DefaultLimitsSaved = "default-limits-saved",
     PolicyCreated = "policy-created",

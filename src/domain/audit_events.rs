@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 58] = [
+pub const ACTIONS: [&str; 59] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
@@ -34,6 +34,7 @@ pub const ACTIONS: [&str; 58] = [
     "model.edit",
     "model.delete",
     "webhook.create",
+    "webhook.edit",
     "webhook.delete",
     "policy.create",
     "policy.edit",

@@ -51,15 +51,8 @@ pub async fn create(
     new: NewWebhook,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<Created>> {
-    let url = new.url.trim().to_owned();
-    let judged = core.egress.judge(url.split('?').next().unwrap_or_default());
-    let judged = judged.map_err(|why| Error::field("url", why));
-    let known = |event: &String| EVENTS.contains(&event.as_str()) && event != TEST;
-    let events = match new.events.iter().all(known) {
-        true => Ok(new.events.join(",")),
-        false => Err(Error::field("events", format!("must hold some of {}", EVENTS[..5].join(", ")))),
-    };
-    let (name, (_, events)) = Error::both(Name::parse(&new.name), Error::both(judged, events))?;
+    let (name, (url, events)) =
+        Error::both(Name::parse(&new.name), Error::both(judged(core, &new.url), wanted(&new.events)))?;
     let now = core.clock.now_ms();
     let id = ids::mint("wh", now, &core.entropy)?;
     let secret = WebhookSecret::generate(&core.entropy)?;
@@ -90,21 +83,45 @@ pub async fn create(
     }
     store::webhooks::insert(&mut tx, &webhook).await.map_err(|error| name_error(error, &webhook.name))?;
     Idempotency::note(idempotency, &mut tx, &webhook.id, now).await?;
-    let events = Some(webhook.events.as_str()).filter(|events| !events.is_empty());
     // Of the URL its origin: what stands behind it may be a secret of the receiver's.
     let changes = Changes::default()
         .field("name", (), webhook.name.as_str())
         .field("url", (), origin_of(&webhook.url))
-        .field("events", (), events);
+        .field("events", (), all_or(&webhook.events));
     record(&mut tx, actor, now, "webhook.create", target(&webhook), changes).await?;
     tx.commit().await?;
     Ok(Outcome::Done(Created { webhook, secret: secret.expose_once() }))
 }
 
+/// The types of events that may be wanted: all but the one that is sent for trial.
+pub fn events() -> impl Iterator<Item = &'static str> {
+    EVENTS.into_iter().filter(|event| *event != TEST)
+}
+
+/// A URL that messages may go to.
+fn judged(core: &Core, url: &str) -> Result<String> {
+    let url = url.trim();
+    match core.egress.judge(url.split('?').next().unwrap_or_default()) {
+        Ok(_) => Ok(url.to_owned()),
+        Err(why) => Err(Error::field("url", why)),
+    }
+}
+
+/// Types of events, for the column of the store.
+fn wanted(types: &[String]) -> Result<String> {
+    match types.iter().all(|wanted| events().any(|event| event == wanted)) {
+        true => Ok(types.join(",")),
+        false => {
+            let known = events().collect::<Vec<_>>().join(", ");
+            Err(Error::field("events", format!("must hold some of {known}")))
+        }
+    }
+}
+
 /// Scheme and host of a URL.
 pub fn origin_of(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
-    url[host..].find('/').map_or(url, |end| &url[..host + end])
+    url[host..].find(['/', '?', '#']).map_or(url, |end| &url[..host + end])
 }
 
 /// Every webhook as it stands, by name.
@@ -121,6 +138,59 @@ pub async fn all(core: &Core) -> Result<Vec<Standing<Webhook>>> {
 /// [`Code::NotFound`]; a storage failure.
 pub async fn get(core: &Core, id: &str) -> Result<Webhook> {
     found(&mut core.store.read().await?, id).await
+}
+
+/// What is to change of a webhook; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where messages go.
+    pub url: Option<String>,
+    /// Types of events; empty for all.
+    pub events: Option<Vec<String>>,
+}
+
+/// Edits a webhook. Its secret stays; messages that are still to be sent go where it says now.
+///
+/// # Errors
+/// A refused field, a name that is taken; [`Code::VersionMismatch`]; [`Code::NotFound`].
+pub async fn edit(core: &Core, actor: &Actor, id: &str, version: Option<i64>, edit: Edit) -> Result<Webhook> {
+    let name = edit.name.as_deref().map(Name::parse).transpose();
+    let url = edit.url.as_deref().map(|url| judged(core, url)).transpose();
+    let events = edit.events.as_deref().map(wanted).transpose();
+    let (name, (url, events)) = Error::both(name, Error::both(url, events))?;
+    let now = core.clock.now_ms();
+    let mut tx = core.store.write().await?;
+    let before = found(&mut tx, id).await?;
+    check_version(before.version, version)?;
+    let mut webhook = before.clone();
+    if let Some(name) = name {
+        (webhook.name, webhook.name_key) = (name.text, name.key);
+    }
+    webhook.url = url.unwrap_or(webhook.url);
+    webhook.events = events.unwrap_or(webhook.events);
+    if webhook == before {
+        return Ok(before);
+    }
+    webhook.updated_at = now;
+    webhook.version += 1;
+    store::webhooks::update(&mut tx, &webhook).await.map_err(|error| name_error(error, &webhook.name))?;
+    let (from, to) = (origin_of(&before.url), origin_of(&webhook.url));
+    let changes = Changes::default().field("name", before.name.as_str(), webhook.name.as_str());
+    let changes = match from == to && before.url != webhook.url {
+        true => changes.secret("url"),
+        false => changes.field("url", from, to),
+    };
+    let changes = changes.field("events", all_or(&before.events), all_or(&webhook.events));
+    record(&mut tx, actor, now, "webhook.edit", target(&webhook), changes).await?;
+    tx.commit().await?;
+    Ok(webhook)
+}
+
+/// The types of events of a column, for the audit log; `None` for all.
+fn all_or(events: &str) -> Option<&str> {
+    Some(events).filter(|events| !events.is_empty())
 }
 
 /// Deletes a webhook, a damaged one as well, with its messages.

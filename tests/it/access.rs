@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 63] = [
+const EXPECTED: [Rule; 64] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -60,6 +60,7 @@ const EXPECTED: [Rule; 63] = [
     ("GET /webhooks", "owner admin auditor", ""),
     ("POST /webhooks", "owner admin", ""),
     ("GET /webhooks/{id}", "owner admin auditor", ""),
+    ("PATCH /webhooks/{id}", "owner admin", ""),
     ("DELETE /webhooks/{id}", "owner admin", ""),
     ("POST /webhooks/{id}/test", "owner admin", ""),
     ("GET /webhooks/{id}/deliveries", "owner admin auditor", ""),

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Api, Call, FakeProvider, Home, Reply, TestServer, World, eventually, until};
@@ -149,6 +150,48 @@ async fn keys_that_end_soon_that_ended_and_that_are_refused_are_told_of() {
     assert_eq!(body["data"]["address"], "127.0.0.1");
     keyward.stop().await;
     assert_eq!(messages(&receiver, "agent_key.ending").len(), 1, "of a key never used, nothing");
+}
+
+#[tokio::test]
+async fn one_is_edited_and_signs_as_before() {
+    let keyward = TestServer::start().await;
+    let receiver = FakeProvider::start().await;
+    receiver.always(204, &[], "");
+    let elsewhere = FakeProvider::start().await;
+    elsewhere.always(204, &[], "");
+    let api = keyward.api();
+    let made = hook(&api, &receiver, json!(["agent_key.ending"])).await;
+    let path = format!("/webhooks/{}", made["id"].as_str().unwrap());
+    let old = api.etag(&path).await;
+    let wrong = json!({ "name": "", "url": "ftp://example.com/", "events": ["everything"] });
+    api.patch(&path, wrong).await.problem(422).at("/name").at("/url").at("/events");
+    for bad in [json!({ "url": null }), json!({ "name": null }), json!({ "secret": "whsec_x" })] {
+        api.patch(&path, bad).await.problem(422);
+    }
+    assert_eq!(api.etag(&path).await, old, "a refused edit changed it");
+    let url = format!("{}/other", elsewhere.origin());
+    let edited = api.patch(&path, json!({ "name": "night", "url": url, "events": null })).await.expect(200);
+    assert_eq!(edited.header("etag"), Some(api.etag(&path).await.as_str()));
+    let edited = edited.json();
+    assert_eq!((&edited["name"], &edited["url"], &edited["events"]), (&json!("night"), &json!(url), &json!([])));
+    assert!(edited.get("secret").is_none(), "{edited}");
+    let stale = api.request(Method::PATCH, &path).header("if-match", old.as_str()).json(&json!({ "name": "late" }));
+    api.send(stale).await.problem(412);
+    api.post(&format!("{path}/test"), json!({})).await.expect(200);
+    let (call, body) = arrived(&elsewhere, "webhook.test").await;
+    assert_eq!((call.path.as_str(), &body["data"]["webhook"]["name"]), ("/other", &json!("night")));
+    let secret = STANDARD.decode(made["secret"].as_str().unwrap().strip_prefix("whsec_").unwrap()).unwrap();
+    let (id, seconds) = (call.header("webhook-id").unwrap(), call.header("webhook-timestamp").unwrap());
+    let text = format!("{id}.{seconds}.{}", String::from_utf8_lossy(&call.body));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), text.as_bytes());
+    assert_eq!(call.header("webhook-signature"), Some(format!("v1,{}", STANDARD.encode(tag)).as_str()));
+    receiver.received_nothing();
+    let behind = format!("{}/secret-path", elsewhere.origin());
+    api.patch(&path, json!({ "url": behind })).await.expect(200);
+    let events = api.audit_events().await;
+    let told: Vec<_> = events.iter().filter(|event| event["action"] == "webhook.edit").collect();
+    assert_eq!(told.len(), 2, "{events:?}");
+    assert!(told.iter().all(|event| !event.to_string().contains("secret-path")), "{told:?}");
 }
 
 #[tokio::test]

@@ -120,6 +120,32 @@ pub async fn insert(tx: &mut Write, webhook: &Webhook) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Writes an edited webhook over the version before it.
+///
+/// # Errors
+/// [`StoreError::Taken`] where the name is in use; [`StoreError::Stale`] where the row is another one by now.
+pub async fn update(tx: &mut Write, webhook: &Webhook) -> Result<(), StoreError> {
+    let mac = stamp(tx.keyring(), webhook);
+    let touched = execute!(
+        tx,
+        "UPDATE webhooks SET name = $1, name_key = $2, url = $3, events = $4, updated_at = $5, version = $6, mac = $7 \
+         WHERE id = $8 AND version = $9",
+        webhook.name.as_str(),
+        webhook.name_key.as_str(),
+        webhook.url.as_str(),
+        webhook.events.as_str(),
+        webhook.updated_at,
+        webhook.version,
+        mac,
+        webhook.id.as_str(),
+        webhook.version - 1,
+    )?;
+    match touched {
+        0 => Err(StoreError::Stale { table: "webhooks", id: webhook.id.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// Deletes a webhook with its deliveries.
 ///
 /// # Errors

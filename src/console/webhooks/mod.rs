@@ -1,5 +1,9 @@
 //! Settings → Webhooks: who is told of what asks for attention, and what became of the messages.
 
+pub mod edit;
+
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::{
     extract::State as AxumState,
@@ -27,7 +31,10 @@ use crate::domain::{
 
 const PAGE: &str = "/settings/webhooks";
 
-/// `GET /settings/webhooks`. `POST` to the same: `name`, `url`, `nonce`; answers the page with the secret in it, this once.
+/// How the name of an event's box begins.
+const BOX: &str = "event.";
+
+/// `GET /settings/webhooks`. `POST` to the same: `name`, `url`, an `event.TYPE` for each that is ticked, `nonce`; answers the page with the secret in it, this once.
 #[derive(Clone, Template)]
 #[template(path = "webhooks.html")]
 pub struct WebhooksPage {
@@ -41,6 +48,10 @@ pub struct WebhooksPage {
     pub name: Field,
     /// URL, as typed.
     pub url: Field,
+    /// The events to choose from.
+    pub events: Vec<EventBox>,
+    /// Why they were refused.
+    pub events_error: Option<String>,
     /// The idempotency key.
     pub nonce: String,
     /// Of the webhook that was just made: its name and its secret.
@@ -49,6 +60,22 @@ pub struct WebhooksPage {
     pub rights: Rights,
     /// What is wrong with the whole.
     pub error: Option<String>,
+}
+
+/// An event to tick.
+#[derive(Clone, Debug, Default)]
+pub struct EventBox {
+    /// `agent_key.ending`
+    pub name: &'static str,
+    /// It is ticked.
+    pub is_ticked: bool,
+}
+
+impl EventBox {
+    /// Every event, of which those `ticked` are.
+    fn of(ticked: &[String]) -> Vec<EventBox> {
+        webhooks::events().map(|name| EventBox { name, is_ticked: ticked.iter().any(|one| one == name) }).collect()
+    }
 }
 
 /// A webhook.
@@ -96,7 +123,7 @@ impl WebhookRow {
             id: row.id.clone(),
             name: row.name.clone(),
             origin: origin_of(&row.url).to_owned(),
-            events: if row.events.is_empty() { String::from("All") } else { row.events.replace(',', ", ") },
+            events: events_in_words(&row.events),
             created: Moment::new(row.created_at, now),
             version: row.version.to_string(),
             is_damaged: standing.is_damaged,
@@ -119,14 +146,31 @@ impl MessageRow {
     }
 }
 
+/// The types of events of a column, as people read them.
+fn events_in_words(column: &str) -> String {
+    if column.is_empty() { String::from("All") } else { column.replace(',', ", ") }
+}
+
 /// What was typed.
 #[derive(Default, Deserialize)]
-#[serde(default)]
 pub struct Fields {
+    #[serde(default)]
     name: String,
+    #[serde(default)]
     url: String,
+    #[serde(default)]
     nonce: String,
+    #[serde(default)]
     version: String,
+    #[serde(flatten)]
+    others: BTreeMap<String, String>,
+}
+
+impl Fields {
+    /// The events that are ticked; none for all.
+    fn events(&self) -> Vec<String> {
+        self.others.keys().filter_map(|name| name.strip_prefix(BOX)).map(str::to_owned).collect()
+    }
 }
 
 /// `GET /settings/webhooks`
@@ -138,7 +182,7 @@ pub async fn list(AxumState(state): AxumState<State>, session: Session, Params(p
 pub async fn create(AxumState(state): AxumState<State>, session: Session, form: Form<Fields>) -> Answer {
     let once = form.once(&state, &session, &form.fields.nonce)?;
     let fields = form.fields;
-    let new = NewWebhook { name: fields.name.clone(), url: fields.url.clone(), events: Vec::new() };
+    let new = NewWebhook { name: fields.name.clone(), url: fields.url.clone(), events: fields.events() };
     match webhooks::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(Outcome::Done(created)) => {
             let made = (created.webhook.name, created.secret.to_string());
@@ -179,6 +223,8 @@ async fn show(
         shell: session.shell(Nav::Settings).saying(done),
         messages: messages.into_iter().map(|message| MessageRow::new(message, &rows, now)).collect(),
         rows,
+        events: EventBox::of(&fields.events()),
+        events_error: refused.take("events"),
         name: Field::new(fields.name, refused.take("name")),
         url: Field::new(fields.url, refused.take("url")),
         nonce: forms::nonce(&state.core)?,
