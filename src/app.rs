@@ -30,7 +30,9 @@ use crate::{
         issuer::{self, Issuer},
         keyring_watch::KeyringWatch,
         leak_reports::LeakReports,
-        mark, mark_keeper, refusals,
+        mark, mark_keeper,
+        minutes::Minutes,
+        refusals,
         replica::Replica,
         roles::Role,
         scrubber, sessions, webhook_delivery,
@@ -282,8 +284,10 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
     };
     let replica_id = ids::mint("rp", Clock::default().now_ms(), &Entropy::system())
         .map_err(|error| StartError(error.to_string()))?;
+    let minutes = open_minutes(config, store.keyring().installation(), &replica_id)?;
     let parts = CoreParts {
         store,
+        minutes,
         key_source: KeySource::new(&config.storage),
         egress,
         state_dir: config.storage.state_dir.clone(),
@@ -295,6 +299,16 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         cores,
     };
     Ok(Arc::new(Core::new(parts)))
+}
+
+/// Where minutes are counted, if a Redis is set. Nothing is asked yet.
+///
+/// # Errors
+/// [`StartError`] for a URL that cannot be one.
+pub fn open_minutes(config: &Config, installation: &str, server: &str) -> Result<Option<Minutes>, StartError> {
+    let Some(url) = &config.redis_url else { return Ok(None) };
+    let minutes = Minutes::new(url.as_str(), installation, server);
+    minutes.map(Some).map_err(|why| StartError(format!("KEYWARD_REDIS_URL: {why}")))
 }
 
 /// The issuer that members can sign in with, if one is set.

@@ -20,10 +20,12 @@ use crate::{
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
+    let redis = try_redis(&config).await?;
     if is_new {
         println!("configuration: good; reached at {}", config.web.base());
         println!("{}", wrapping_of_new(&config.storage).await?);
         println!("database: new: would be made by keyward serve");
+        redis.iter().for_each(|place| println!("redis: good ({place})"));
         warn_of_open_directory(&config.storage);
         return Ok(());
     }
@@ -38,6 +40,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     println!("configuration: good; reached at {}", config.web.base());
     println!("{}", wrapping(&config.storage));
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
+    redis.iter().for_each(|place| println!("redis: good ({place})"));
     if master_key::progress(&core).await.map_err(failed)? == Progress::UnderWay {
         println!(
             "master key: a change is under way, and old and new one are good; finish it: keyward master-key rotate --finish"
@@ -57,6 +60,15 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         )));
     }
     if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("; "))) }
+}
+
+/// Asks the Redis that is set what a server would ask it, of a key that nobody has; gives its address.
+async fn try_redis(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(minutes) = app::open_minutes(config, "check", "check").map_err(failed)? else { return Ok(None) };
+    match minutes.check().await {
+        Ok(()) => Ok(Some(minutes.place())),
+        Err(why) => Err(Failure(format!("KEYWARD_REDIS_URL: {why}"))),
+    }
 }
 
 /// How old the keys inside are, and how far a rotation of them is.

@@ -2,6 +2,7 @@
 
 mod key_file;
 mod oidc;
+mod redis;
 mod source;
 mod stop;
 mod tls;
@@ -16,6 +17,7 @@ use std::{
 use ipnet::IpNet;
 pub use key_file::{KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile};
 pub use oidc::OidcConfig;
+pub use redis::RedisUrl;
 pub use source::{ConfigError, Flags, Source};
 pub use stop::StopConfig;
 pub use tls::TlsConfig;
@@ -39,6 +41,8 @@ pub struct Config {
     pub oidc: Option<OidcConfig>,
     /// Where the keys are that reports of leaked secrets are signed with; none where nobody's are believed.
     pub leak_report_keys_url: Option<String>,
+    /// Where minutes are counted, if not in the database.
+    pub redis_url: Option<RedisUrl>,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
     /// How it goes, once it is told to.
@@ -266,6 +270,7 @@ impl Config {
             require_second_factor: source.parsed("require_second_factor", "false", parse_bool)?,
             oidc: OidcConfig::load(source)?,
             leak_report_keys_url: source.optional("leak_report_keys_url")?,
+            redis_url: RedisUrl::load(source)?,
             web: WebConfig {
                 listen,
                 public_url,

@@ -137,7 +137,7 @@ pub struct Flags {
 }
 
 /// Every name that may stand in `keyward.toml`.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 47] = [
     "listen",
     "data_dir",
     "database_url",
@@ -175,6 +175,8 @@ const NAMES: [&str; 45] = [
     "oidc_name",
     "oidc_allow_private",
     "leak_report_keys_url",
+    "redis_url",
+    "redis_url_file",
     "allowed_hosts",
     "upstream_head_timeout_seconds",
     "upstream_idle_timeout_seconds",

@@ -56,6 +56,7 @@ pub mod master_key;
 pub mod member_removal;
 pub mod members;
 pub mod meter;
+pub mod minutes;
 pub mod model_import;
 pub mod models;
 pub mod name;
@@ -68,6 +69,7 @@ pub mod provider_cards;
 pub mod provider_limits;
 pub mod providers;
 pub mod quota;
+pub mod redis_link;
 pub mod refusals;
 pub mod replica;
 pub mod restore;
@@ -107,8 +109,8 @@ use vault::Entropy;
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
     key_health::HealthBook, leak_reports::LeakReports, lease::Lease, look_ups::LookUps, mark::Keeper,
-    members::PasswordLane, meter::Meter, provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings,
-    sessions::SignIns, spending::SpendingBook, spending_bank::Bank, warnings::Warnings,
+    members::PasswordLane, meter::Meter, minutes::Minutes, provider_limits::TrafficBook, refusals::RefusalBook,
+    scrubber::Findings, sessions::SignIns, spending::SpendingBook, spending_bank::Bank, warnings::Warnings,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -198,6 +200,8 @@ pub struct CoreParts {
     pub issuer: Option<Issuer>,
     /// Whose reports of leaked secrets are believed, if anybody's.
     pub leak_reports: Option<LeakReports>,
+    /// Where minutes are counted, if not in the database.
+    pub minutes: Option<Minutes>,
     /// How many cores meter calls.
     pub cores: usize,
 }
@@ -224,7 +228,7 @@ impl Core {
             meter: Meter::new(parts.cores),
             callers: Callers::default(),
             spending: SpendingBook::default(),
-            bank: Bank::default(),
+            bank: Bank::new(parts.minutes),
             warnings: Warnings::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),

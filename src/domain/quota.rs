@@ -116,6 +116,11 @@ impl Quota {
         }
     }
 
+    /// Whether what was used in a part of its span may still count: of a budget always, since a clock may be set back.
+    pub fn may_count(&self, slot: i64, times: Times) -> bool {
+        self.span != Span::Minute || times.steady < self.end(slot)
+    }
+
     /// The part of its span that has begun: its start, and the start of the next.
     pub fn period(&self, times: Times) -> (i64, i64) {
         let slot = self.slot(times);

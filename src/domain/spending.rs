@@ -272,7 +272,20 @@ impl Spending {
         self.take(core, id, parts, times).await
     }
 
+    /// Takes each part from where it is counted. What one of these places gave is kept where the other one fails.
     async fn take(&self, core: &Core, id: Arc<str>, parts: Vec<Part>, times: Times) -> Result<()> {
+        let (minutes, rows) = core.bank.apart(parts);
+        let (of_minutes, of_rows) = tokio::join!(
+            self.take_together(core, Arc::clone(&id), minutes, times),
+            self.take_together(core, Arc::clone(&id), rows, times)
+        );
+        of_minutes.and(of_rows)
+    }
+
+    async fn take_together(&self, core: &Core, id: Arc<str>, parts: Vec<Part>, times: Times) -> Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
         let answer = core.bank.write(core, Ask { id, parts: parts.clone() }).await;
         let mut state = self.state();
         match answer {
@@ -299,7 +312,8 @@ impl Spending {
                 // back is not.
                 for part in parts {
                     let account = state.account(&part.quota);
-                    account.owed.extend(part.owed.into_iter().filter(|(_, by)| *by > 0));
+                    let is_still_owed = |(slot, by): &(i64, i64)| *by > 0 && part.quota.may_count(*slot, times);
+                    account.owed.extend(part.owed.into_iter().filter(is_still_owed));
                 }
                 Err(error)
             }

@@ -1,5 +1,5 @@
 //! Writes what is asked about the spending of keys: whatever came while the last was written, in one transaction, so that
-//! many keys cost few.
+//! many keys cost few. Minutes go to [`Minutes`] instead, where there are some: in one pipeline, by the same rule.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,7 @@ use store::usage::Counts;
 
 use super::{
     Core,
+    minutes::Minutes,
     quota::{Measure, Quota, Span},
     taken::{Grant, Taken},
 };
@@ -19,7 +20,7 @@ const BATCH: usize = 256;
 /// How often a row is read again that another server writes at the same time.
 const TRIES: usize = 16;
 
-/// What is asked about a key's row.
+/// What is asked about a key: only of minutes, or only of what its row tells.
 #[derive(Debug)]
 pub struct Ask {
     /// The key.
@@ -43,22 +44,45 @@ pub struct Part {
 
 type Waiting = (Ask, oneshot::Sender<Result<Vec<Grant>>>);
 
-/// What waits to be written.
-#[derive(Debug, Default)]
+/// Where what is asked is written.
+#[derive(Default)]
 pub struct Bank {
+    /// Where minutes are counted, if not in the database.
+    minutes: Option<Minutes>,
+    /// One for each place, so that neither waits for the other.
+    of_minutes: Lane,
+    of_rows: Lane,
+}
+
+/// What waits to be written at one place.
+#[derive(Debug, Default)]
+struct Lane {
     queue: Mutex<Vec<Waiting>>,
     writing: tokio::sync::Mutex<()>,
 }
 
 impl Bank {
+    /// With another place for minutes than the database, or without.
+    pub fn new(minutes: Option<Minutes>) -> Bank {
+        Bank { minutes, ..Bank::default() }
+    }
+
+    /// What is to be asked for apart: the parts of minutes, where these have a place of their own, and all others.
+    pub fn apart(&self, parts: Vec<Part>) -> (Vec<Part>, Vec<Part>) {
+        parts.into_iter().partition(|part| self.minutes.is_some() && part.quota.span == Span::Minute)
+    }
+
     /// Writes what is asked, with what others ask; a grant for each part. To be called in a task that nobody ends.
     ///
     /// # Errors
     /// [`Code::StorageUnavailable`], where it may have been written all the same.
     pub async fn write(&self, core: &Core, ask: Ask) -> Result<Vec<Grant>> {
+        let is_of_minutes = ask.parts.iter().all(|part| part.quota.span == Span::Minute);
+        let minutes = self.minutes.as_ref().filter(|_| is_of_minutes);
+        let lane = if minutes.is_some() { &self.of_minutes } else { &self.of_rows };
         let (sender, mut answer) = oneshot::channel();
-        self.queue().push((ask, sender));
-        let _turn = self.writing.lock().await;
+        lane.queue().push((ask, sender));
+        let _turn = lane.writing.lock().await;
         loop {
             // Whoever had the turn before may have written this as well.
             match answer.try_recv() {
@@ -67,26 +91,30 @@ impl Bank {
                 Err(TryRecvError::Empty) => {}
             }
             let mut batch: Vec<Waiting> = {
-                let mut queue = self.queue();
+                let mut queue = lane.queue();
                 let first = queue.len().min(BATCH);
                 queue.drain(..first).collect()
             };
             // In one order, so that servers that write at the same time wait for each other and never in a circle.
             batch.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
-            match write(core, &batch).await {
-                Ok(answers) => batch.into_iter().zip(answers).for_each(|((_, sender), answer)| {
-                    let _ = sender.send(answer);
-                }),
-                Err(error) => {
-                    error.log("");
-                    batch.into_iter().for_each(|(_, sender)| {
-                        let _ = sender.send(Err(unavailable()));
-                    });
+            let answers = match minutes {
+                Some(minutes) => {
+                    let asks: Vec<&Ask> = batch.iter().map(|(ask, _)| ask).collect();
+                    minutes.write(&core.clock, &asks).await
                 }
-            }
+                None => write(core, &batch).await.unwrap_or_else(|error| {
+                    error.log("");
+                    batch.iter().map(|_| Err(unavailable())).collect()
+                }),
+            };
+            batch.into_iter().zip(answers).for_each(|((_, sender), answer)| {
+                let _ = sender.send(answer);
+            });
         }
     }
+}
 
+impl Lane {
     fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +176,8 @@ async fn used_in(tx: &mut store::Write, id: &str, quota: &Quota, slot: i64) -> R
     })
 }
 
-fn unavailable() -> Error {
+/// What cannot be written down, or read.
+pub(super) fn unavailable() -> Error {
     let detail = "what the agent key has used cannot be written down at the moment; try again";
     Error::new(Code::StorageUnavailable, detail)
 }

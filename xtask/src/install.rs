@@ -5,8 +5,18 @@ use std::fs;
 use crate::shell;
 
 /// Debian's packages for the tests.
-pub const FOR_TESTS: [&str; 9] =
-    ["caddy", "chromium", "curl", "faketime", "git", "nginx-light", "postgresql", "python3-venv", "systemd"];
+pub const FOR_TESTS: [&str; 10] = [
+    "caddy",
+    "chromium",
+    "curl",
+    "faketime",
+    "git",
+    "nginx-light",
+    "postgresql",
+    "python3-venv",
+    "redis-server",
+    "systemd",
+];
 
 /// Debian's packages for the benchmark.
 pub const FOR_BENCH: [&str; 2] = ["nginx-light", "wrk"];

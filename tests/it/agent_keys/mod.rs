@@ -9,5 +9,6 @@ mod disable;
 mod edit;
 mod limits;
 mod list;
+mod redis;
 mod rotate;
 mod tags;

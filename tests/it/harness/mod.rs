@@ -21,6 +21,7 @@ mod provider;
 #[path = "../../../xtask/src/proxy.rs"]
 mod proxy;
 mod raw;
+mod redis;
 mod server;
 mod socket;
 mod tls;
@@ -44,6 +45,7 @@ pub use port::Port;
 pub use provider::{Call, FakeProvider, Reply, Stage};
 pub use proxy::Proxy;
 pub use raw::exchange;
+pub use redis::Redis;
 pub use server::TestServer;
 pub use socket::{AgentSocket, ProviderSocket};
 pub use tls::{Certificate, TlsCaller};

@@ -9,7 +9,7 @@ use super::Pair;
 use crate::harness::{Agent, World, until};
 
 /// Calls until nothing is left, from as many callers as that.
-async fn used_up(agents: &[Agent], callers: usize) {
+pub(super) async fn used_up(agents: &[Agent], callers: usize) {
     let mut calling = JoinSet::new();
     for agent in agents {
         for _ in 0..callers {

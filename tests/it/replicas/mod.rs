@@ -7,6 +7,7 @@ mod leases;
 mod limits;
 mod look_ups;
 mod outages;
+mod redis;
 mod rolling;
 mod usage;
 
@@ -23,13 +24,18 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these variables in the environment of both.
+    async fn start_with(variables: &[(String, String)]) -> Self {
         let database = PostgresDatabase::new(shared_cluster());
         let proxy = Proxy::start(&database.cluster().socket()).await.unwrap();
         let url = database.url_at(proxy.port());
         let home = Home::new_on(database).await;
         let second = home.beside().with_database_url(url);
-        let first = home.serve().start().await;
-        let second = second.serve().start().await;
+        let first = home.serve().with(variables).start().await;
+        let second = second.serve().with(variables).start().await;
         let provider = FakeProvider::start().await;
         let world = first.with_linked_model(&provider).await;
         let pair = Self { first, second, proxy, provider, world };
