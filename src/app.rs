@@ -25,19 +25,20 @@ use crate::{
     domain::{
         Core, CoreParts,
         clock::Clock,
-        first_run, ids,
+        delivery, first_run, ids,
         installation::{self, KeySource},
         issuer::{self, Issuer},
         keyring_watch::KeyringWatch,
         leak_reports::LeakReports,
+        mail::Mailer,
         mark, mark_keeper,
         minutes::Minutes,
         refusals,
         replica::Replica,
         roles::Role,
-        scrubber, sessions, webhook_delivery,
+        scrubber, sessions,
     },
-    egress::{AddressPolicy, Egress, Patience, Pool},
+    egress::{AddressPolicy, Egress, Patience, Pool, Smtp, SmtpLogin, SmtpSettings},
     forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
     listen::{self, Faces, RequestIds},
@@ -141,7 +142,7 @@ impl App {
             tokio::spawn(tls.watch(stop.clone()));
         }
         tokio::spawn(flush(Arc::clone(&core), stop.clone()));
-        tokio::spawn(webhook_delivery::run(Arc::clone(&core), stop.clone()));
+        tokio::spawn(delivery::run(Arc::clone(&core), stop.clone()));
         let watch = match replica {
             Some(replica) => tokio::spawn(replica.run(Arc::clone(&core), stop.clone())),
             None => tokio::spawn(watch(Arc::clone(&core), seen, stop.clone())),
@@ -259,20 +260,7 @@ pub async fn open_core_to_rewrap(config: &Config) -> Result<Arc<Core>, StartErro
 }
 
 fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, StartError> {
-    let policy = AddressPolicy {
-        allow_private: config.upstream.allow_private,
-        allow_loopback: config.web.is_loopback(),
-        own: config.web.admin.iter().map(|admin| admin.listen).chain([config.web.listen]).collect(),
-    };
-    let egress = Arc::new(Egress::new(
-        policy,
-        Patience {
-            connect: CONNECT_TIMEOUT,
-            head: config.upstream.head_timeout,
-            idle: config.upstream.idle_timeout,
-            total: None,
-        },
-    ));
+    let egress = Arc::new(open_egress(config));
     let issuer = open_issuer(config, &egress).map_err(StartError)?;
     let leak_reports = match &config.leak_report_keys_url {
         Some(url) => {
@@ -282,6 +270,7 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         }
         None => None,
     };
+    let mailer = open_mailer(config, &egress).map_err(StartError)?;
     let replica_id = ids::mint("rp", Clock::default().now_ms(), &Entropy::system())
         .map_err(|error| StartError(error.to_string()))?;
     let minutes = open_minutes(config, store.keyring().installation(), &replica_id)?;
@@ -296,6 +285,7 @@ fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, St
         require_second_factor: config.require_second_factor,
         issuer,
         leak_reports,
+        mailer,
         cores,
     };
     Ok(Arc::new(Core::new(parts)))
@@ -309,6 +299,46 @@ pub fn open_minutes(config: &Config, installation: &str, server: &str) -> Result
     let Some(url) = &config.redis_url else { return Ok(None) };
     let minutes = Minutes::new(url.as_str(), installation, server);
     minutes.map(Some).map_err(|why| StartError(format!("KEYWARD_REDIS_URL: {why}")))
+}
+
+fn open_egress(config: &Config) -> Egress {
+    let policy = AddressPolicy {
+        allow_private: config.upstream.allow_private,
+        allow_loopback: config.web.is_loopback(),
+        own: config.web.admin.iter().map(|admin| admin.listen).chain([config.web.listen]).collect(),
+    };
+    let patience = Patience {
+        connect: CONNECT_TIMEOUT,
+        head: config.upstream.head_timeout,
+        idle: config.upstream.idle_timeout,
+        total: None,
+    };
+    Egress::new(policy, patience)
+}
+
+/// Judges the settings of the mail server, if one is set; gives its host and port.
+///
+/// # Errors
+/// [`StartError`], naming the setting.
+pub fn check_mailer(config: &Config) -> Result<Option<String>, StartError> {
+    if config.smtp.is_none() {
+        return Ok(None);
+    }
+    let mailer = open_mailer(config, &open_egress(config)).map_err(StartError)?;
+    Ok(mailer.map(|mailer| mailer.words().to_owned()))
+}
+
+/// What e-mail goes out by, if anything is set.
+fn open_mailer(config: &Config, egress: &Egress) -> Result<Option<Mailer>, String> {
+    let Some(smtp) = config.smtp.clone() else { return Ok(None) };
+    let settings = SmtpSettings {
+        url: smtp.url,
+        login: smtp.login.map(|login| SmtpLogin { user: login.user, password: Zeroizing::new(login.password) }),
+        from: smtp.from,
+        own_name: config.web.console_url().domain().map(str::to_owned),
+        allow_private: smtp.allow_private,
+    };
+    Ok(Some(Mailer::new(Smtp::new(settings, egress)?, config.web.console_base())))
 }
 
 /// The issuer that members can sign in with, if one is set.

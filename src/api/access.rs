@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 64] = [
+const RULES: [(&str, &str, Permission); 65] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -60,6 +60,7 @@ const RULES: [(&str, &str, Permission); 64] = [
     ("DELETE", "/api/v1/webhooks/{id}", WriteWebhooks),
     ("POST", "/api/v1/webhooks/{id}/test", WriteWebhooks),
     ("GET", "/api/v1/webhooks/{id}/deliveries", ReadWebhooks),
+    ("POST", "/api/v1/mail/test", WriteWebhooks),
     ("GET", "/api/v1/members", ReadMembers),
     ("POST", "/api/v1/members", WriteMembers),
     ("GET", "/api/v1/members/{id}", ReadMembers),

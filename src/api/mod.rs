@@ -13,6 +13,7 @@ mod introspection;
 mod key_limits;
 mod leaks;
 mod linked_keys;
+mod mail;
 mod management_tokens;
 mod members;
 mod model_import;
@@ -105,6 +106,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(webhooks::read, webhooks::edit, webhooks::delete))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
+        .routes(routes!(mail::test))
         .routes(routes!(members::list, members::create))
         .routes(routes!(members::read, members::edit, members::delete))
         .routes(routes!(members::invite))

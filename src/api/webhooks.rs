@@ -81,7 +81,7 @@ pub struct Patch {
     events: Option<Option<Vec<String>>>,
 }
 
-/// A message to a webhook.
+/// A message to a webhook, or an e-mail.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookDelivery)]
 pub struct DeliveryBody {
@@ -231,7 +231,7 @@ fn render(webhook: Webhook, secret: Option<String>) -> Body {
     }
 }
 
-fn told(delivery: Delivery) -> DeliveryBody {
+pub(super) fn told(delivery: Delivery) -> DeliveryBody {
     DeliveryBody {
         id: delivery.id,
         event: delivery.event,

@@ -19,10 +19,12 @@ use crate::{
 /// Opens everything that `serve` would, and says what is wrong. Makes no database and no master key.
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
+    let mail_server = app::check_mailer(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
     let redis = try_redis(&config).await?;
     if is_new {
         println!("configuration: good; reached at {}", config.web.base());
+        tell_mail_server(mail_server.as_deref());
         println!("{}", wrapping_of_new(&config.storage).await?);
         println!("database: new: would be made by keyward serve");
         redis.iter().for_each(|place| println!("redis: good ({place})"));
@@ -38,6 +40,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     core.reload().await.map_err(failed)?;
     let refused: Vec<String> = core.catalog().refused().map_err(failed)?;
     println!("configuration: good; reached at {}", config.web.base());
+    tell_mail_server(mail_server.as_deref());
     println!("{}", wrapping(&config.storage));
     println!("database: good, {} models", core.catalog().models().map_err(failed)?.count());
     redis.iter().for_each(|place| println!("redis: good ({place})"));
@@ -68,6 +71,13 @@ async fn try_redis(config: &Config) -> Result<Option<String>, Failure> {
     match minutes.check().await {
         Ok(()) => Ok(Some(minutes.place())),
         Err(why) => Err(Failure(format!("KEYWARD_REDIS_URL: {why}"))),
+    }
+}
+
+/// What e-mail would go out by; nobody is called.
+fn tell_mail_server(words: Option<&str>) {
+    if let Some(words) = words {
+        println!("e-mail: by the mail server {words}");
     }
 }
 

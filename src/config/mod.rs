@@ -1,8 +1,10 @@
 //! Settings: flag, then environment, then `keyward.toml`, then default; parsed once into one struct per topic.
 
+mod flags;
 mod key_file;
 mod oidc;
 mod redis;
+mod smtp;
 mod source;
 mod stop;
 mod tls;
@@ -14,11 +16,13 @@ use std::{
     time::Duration,
 };
 
+pub use flags::Flags;
 use ipnet::IpNet;
 pub use key_file::{KeyFileOrigin, MASTER_KEY_CREDENTIAL, MasterKeyFile};
 pub use oidc::OidcConfig;
 pub use redis::RedisUrl;
-pub use source::{ConfigError, Flags, Source};
+pub use smtp::SmtpConfig;
+pub use source::{ConfigError, Source};
 pub use stop::StopConfig;
 pub use tls::TlsConfig;
 pub use transit::{TransitConfig, TransitToken};
@@ -43,6 +47,8 @@ pub struct Config {
     pub leak_report_keys_url: Option<String>,
     /// Where minutes are counted, if not in the database.
     pub redis_url: Option<RedisUrl>,
+    /// What e-mail goes out by.
+    pub smtp: Option<SmtpConfig>,
     /// How long a caller may take nothing of the answer that waits for it.
     pub caller_stall_timeout: Duration,
     /// How it goes, once it is told to.
@@ -271,6 +277,7 @@ impl Config {
             oidc: OidcConfig::load(source)?,
             leak_report_keys_url: source.optional("leak_report_keys_url")?,
             redis_url: RedisUrl::load(source)?,
+            smtp: SmtpConfig::load(source)?,
             web: WebConfig {
                 listen,
                 public_url,

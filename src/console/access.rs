@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 59] = [
+const RULES: [(&str, Takes, Takes); 61] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
@@ -93,10 +93,12 @@ const RULES: [(&str, Takes, Takes); 59] = [
     ("/settings/webhooks/{id}/edit", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/test", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/webhooks/{id}/delete", May(WriteWebhooks), May(WriteWebhooks)),
+    ("/settings/mail/test", May(WriteWebhooks), May(WriteWebhooks)),
     ("/settings/installation", May(ReadAudit), May(ReadAudit)),
     ("/settings/account", Nothing, Nothing),
     (SECOND_FACTOR, Nothing, Nothing),
     ("/settings/account/identity", Nothing, Nothing),
+    ("/settings/account/mail", Nothing, Nothing),
     ("/settings/account/second-factor/change", Nothing, Nothing),
 ];
 

@@ -1,4 +1,4 @@
-//! Settings → Your account: who one is here, and the password.
+//! Settings → Your account: who one is here, the password, and warnings by e-mail.
 
 use askama::Template;
 use axum::{
@@ -23,7 +23,7 @@ use super::{
     sign_in::issuer_name,
 };
 use crate::{
-    domain::{identities, members, new_password, roster, second_factor},
+    domain::{identities, mail, members, new_password, roster, second_factor},
     request::From,
 };
 
@@ -53,6 +53,8 @@ pub struct AccountPage {
     pub old_error: Option<String>,
     /// Why the new one was refused.
     pub new_error: Option<String>,
+    /// Whether they are told by e-mail; `None` where there is no mail server.
+    pub mail_wanted: Option<bool>,
     /// Fewest characters of a password.
     pub password_min: u32,
     /// What is wrong with the whole.
@@ -104,6 +106,19 @@ pub async fn save(
     }
 }
 
+/// What was chosen.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct MailFields {
+    mail: String,
+}
+
+/// `POST /settings/account/mail`: `mail`, `on` or `off`.
+pub async fn choose_mail(AxumState(state): AxumState<State>, session: Session, form: Form<MailFields>) -> Answer {
+    mail::choose(&state.core, session.actor(), form.fields.mail != "off").await?;
+    Ok(Redirect::to(&format!("/settings/account?done={}", Flash::MailChosen.code())).into_response())
+}
+
 /// The page.
 pub async fn show(
     state: &State,
@@ -128,6 +143,7 @@ pub async fn show(
             .map(|factor| Factor { since: Moment::new(factor.since, now), codes_left: factor.codes_left }),
         has_password: members::has_password(&member),
         issuer: issuer_name(state),
+        mail_wanted: state.core.mailer.as_ref().map(|_| mail::is_wanted(&member)),
         identity_since: identity.map(|identity| Moment::new(identity.created_at, now)),
         identity_error,
         old_error,

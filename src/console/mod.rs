@@ -143,9 +143,11 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/settings/webhooks/{id}/edit", get(webhooks::edit::form).post(webhooks::edit::save))
         .route("/settings/webhooks/{id}/test", post(webhooks::test))
         .route("/settings/webhooks/{id}/delete", post(webhooks::delete))
+        .route("/settings/mail/test", post(webhooks::test_mail))
         .route("/settings/installation", get(installation::show))
         .route("/settings/account", get(account::form).post(account::save))
         .route("/settings/account/identity", post(issuer::change))
+        .route("/settings/account/mail", post(account::choose_mail))
         .route("/settings/account/second-factor", get(second_factor::form).post(second_factor::confirm))
         .route("/settings/account/second-factor/change", post(second_factor::change))
         .layer(middleware::from_fn_with_state(state.clone(), session::require));

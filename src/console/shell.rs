@@ -121,6 +121,8 @@ flashes! {
     WebhookTested = "webhook-tested",
     WebhookSaved = "webhook-saved",
     WebhookDeleted = "webhook-deleted",
+    MailTested = "mail-tested",
+    MailChosen = "mail-chosen",
     DefaultLimitsSaved = "default-limits-saved",
     PolicyCreated = "policy-created",
     PolicySaved = "policy-saved",

@@ -174,6 +174,7 @@ async fn enter(
         role: role.as_str().to_owned(),
         password_hash: NO_PASSWORD.to_owned(),
         second_factor: String::new(),
+        mail_warnings: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,

@@ -70,6 +70,7 @@ pub async fn create(
         role: role.as_str().to_owned(),
         password_hash: String::new(),
         second_factor: String::new(),
+        mail_warnings: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,

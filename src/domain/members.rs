@@ -53,6 +53,7 @@ pub async fn create_first(
         role: String::from("owner"),
         password_hash,
         second_factor: String::new(),
+        mail_warnings: String::new(),
         created_at: now,
         updated_at: now,
         version: 1,

@@ -21,6 +21,7 @@ pub mod callers;
 pub mod catalog;
 mod change;
 pub mod clock;
+pub mod delivery;
 pub mod enrolment;
 pub mod env_import;
 pub mod first_run;
@@ -49,6 +50,8 @@ pub mod lease;
 mod lease_model;
 pub mod links;
 pub mod look_ups;
+pub mod mail;
+mod mail_text;
 pub mod management_tokens;
 pub mod mark;
 pub mod mark_keeper;
@@ -91,7 +94,6 @@ pub mod throttle;
 pub mod usage;
 pub mod use_mark;
 pub mod warnings;
-pub mod webhook_delivery;
 pub mod webhooks;
 
 use std::{
@@ -108,7 +110,7 @@ use vault::Entropy;
 
 use self::{
     callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, leak_reports::LeakReports, lease::Lease, look_ups::LookUps, mark::Keeper,
+    key_health::HealthBook, leak_reports::LeakReports, lease::Lease, look_ups::LookUps, mail::Mailer, mark::Keeper,
     members::PasswordLane, meter::Meter, minutes::Minutes, provider_limits::TrafficBook, refusals::RefusalBook,
     scrubber::Findings, sessions::SignIns, spending::SpendingBook, spending_bank::Bank, warnings::Warnings,
 };
@@ -137,6 +139,8 @@ pub struct Core {
     pub require_second_factor: bool,
     /// Who else proves who members are.
     pub issuer: Option<Issuer>,
+    /// What e-mail goes out by.
+    pub mailer: Option<Mailer>,
     /// Who looks agent keys up in the database.
     pub look_ups: LookUps,
     /// Agent keys that were used lately.
@@ -202,6 +206,8 @@ pub struct CoreParts {
     pub leak_reports: Option<LeakReports>,
     /// Where minutes are counted, if not in the database.
     pub minutes: Option<Minutes>,
+    /// What e-mail goes out by.
+    pub mailer: Option<Mailer>,
     /// How many cores meter calls.
     pub cores: usize,
 }
@@ -221,6 +227,7 @@ impl Core {
             require_second_factor: parts.require_second_factor,
             issuer: parts.issuer,
             leak_reports: parts.leak_reports,
+            mailer: parts.mailer,
             look_ups: LookUps::default(),
             keys: KeyCache::default(),
             lease: Lease::default(),

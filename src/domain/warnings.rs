@@ -1,6 +1,6 @@
 //! What is told of by itself: keys in use that end soon, budgets that are used up, ended keys that are still called,
 //! general keys that a provider refuses. Noted in memory where it is seen, and written down in batches: each once for its
-//! occasion, with a message for every webhook that wants it.
+//! occasion, with a message for every webhook that wants it and an e-mail to whom it concerns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,14 +8,15 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use store::{Handle, agent_keys::AgentKey, webhook_deliveries::Delivery, webhooks::Webhook};
+use store::{Handle, agent_keys::AgentKey, webhooks::Webhook};
 
 use super::{
     Core,
     agent_keys::{Status, printable},
     clock::{DAY_MS, rfc3339},
-    ids,
+    delivery::{Receiver, message},
     key_cache::CachedKey,
+    mail,
     paging::MAX_LIMIT,
     quota::{Measure, Quota},
 };
@@ -23,11 +24,11 @@ use crate::error::Result;
 
 /// The types of events.
 pub const EVENTS: [&str; 6] = [ENDING, BUDGET, ENDED_CALLED, LEAKED, REFUSED, TEST];
-const ENDING: &str = "agent_key.ending";
-const BUDGET: &str = "agent_key.budget_used";
-const ENDED_CALLED: &str = "agent_key.ended_called";
-const LEAKED: &str = "agent_key.leaked";
-const REFUSED: &str = "general_key.refused";
+pub(super) const ENDING: &str = "agent_key.ending";
+pub(super) const BUDGET: &str = "agent_key.budget_used";
+pub(super) const ENDED_CALLED: &str = "agent_key.ended_called";
+pub(super) const LEAKED: &str = "agent_key.leaked";
+pub(super) const REFUSED: &str = "general_key.refused";
 /// Sent where somebody asks for it.
 pub const TEST: &str = "webhook.test";
 
@@ -94,8 +95,8 @@ impl Warnings {
         }
     }
 
-    /// Writes down what waits, with a message to each webhook that wants it. Where there is no webhook nothing is told, and so
-    /// nothing counts as told.
+    /// Writes down what waits, with a message to each webhook that wants it and an e-mail to whom it concerns. Where there is
+    /// neither webhook nor mail server nothing is told, and so nothing counts as told.
     ///
     /// # Errors
     /// A storage failure; what waited is seen again.
@@ -104,18 +105,18 @@ impl Warnings {
         if waiting.is_empty() {
             return Ok(());
         }
-        let webhooks = receivers(core).await?;
-        if webhooks.is_empty() {
+        let receivers = Receivers::read(core).await?;
+        if receivers.is_none() {
             return Ok(());
         }
         let now = core.clock.now_ms();
         let mut told = Vec::with_capacity(waiting.len());
         let mut tx = core.store.write_aside().await?;
         for (id, warning) in waiting {
-            if let Some((event, data)) = describe(&mut tx, &warning, now).await?
+            if let Some(told) = describe(&mut tx, &warning, now).await?
                 && store::webhook_deliveries::tell_once(&mut tx, &id, now).await?
             {
-                tell(core, &mut tx, &webhooks, event, data, now).await?;
+                receivers.tell(core, &mut tx, &told, now).await?;
             }
             told.push(id);
         }
@@ -129,42 +130,87 @@ impl Warnings {
     }
 }
 
-/// The webhooks that can be relied on.
-async fn receivers(core: &Core) -> Result<Vec<Webhook>> {
-    let rows = store::webhooks::all(&mut core.store.read().await?).await?;
-    Ok(rows.into_iter().filter(|row| !row.is_damaged).map(|row| row.row).collect())
+/// Who may be told.
+struct Receivers {
+    /// The webhooks that can be relied on.
+    webhooks: Vec<Webhook>,
+    /// Whether there is a mail server.
+    by_mail: bool,
+}
+
+impl Receivers {
+    async fn read(core: &Core) -> Result<Receivers> {
+        let rows = store::webhooks::all(&mut core.store.read().await?).await?;
+        let webhooks = rows.into_iter().filter(|row| !row.is_damaged).map(|row| row.row).collect();
+        Ok(Receivers { webhooks, by_mail: core.mailer.is_some() })
+    }
+
+    fn is_none(&self) -> bool {
+        self.webhooks.is_empty() && !self.by_mail
+    }
+
+    /// Writes a message to each webhook that wants this event, and an e-mail to each member whom it concerns.
+    async fn tell(&self, core: &Core, tx: &mut store::Write, told: &Told, now: i64) -> Result<()> {
+        let wants = |hook: &&Webhook| hook.events.is_empty() || hook.events.split(',').any(|event| event == told.event);
+        let members = match self.by_mail {
+            true => mail::recipients(tx, &told.owner_id).await?,
+            false => Vec::new(),
+        };
+        let webhooks = self.webhooks.iter().filter(wants).map(Receiver::Webhook);
+        for to in webhooks.chain(members.iter().map(Receiver::Member)) {
+            let message = message(core, &to, told.event, &told.data, now)?;
+            store::webhook_deliveries::insert(tx, &message).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is told.
+struct Told {
+    event: &'static str,
+    data: Value,
+    /// Whose key it is about; empty where that is nobody's.
+    owner_id: String,
 }
 
 /// What is told, where it still holds.
-async fn describe(db: &mut impl Handle, warning: &Warning, now: i64) -> Result<Option<(&'static str, Value)>> {
+async fn describe(db: &mut impl Handle, warning: &Warning, now: i64) -> Result<Option<Told>> {
     Ok(match warning {
         Warning::Budget { key, name, quota, percent } => {
             let amount = match quota.measure {
                 Measure::Cost => json!({ "unit": "cost_micros", "amount": quota.most / 1000 }),
                 _ => json!({ "unit": "tokens", "amount": quota.most }),
             };
+            let owner_id = match store::agent_keys::get(db, key).await {
+                Ok(key) => key.map(|key| key.member_id).unwrap_or_default(),
+                Err(store::StoreError::Tampered { .. }) => String::new(),
+                Err(error) => return Err(error.into()),
+            };
             let key = json!({ "id": key, "name": name });
-            Some((
-                BUDGET,
-                json!({ "agent_key": key, "budget": amount, "period": quota.span.as_str(), "percent": percent }),
-            ))
+            let data = json!({ "agent_key": key, "budget": amount, "period": quota.span.as_str(), "percent": percent });
+            Some(Told { event: BUDGET, data, owner_id })
         }
         Warning::EndedCalled { key, address } => match store::agent_keys::get(db, key).await {
             Ok(Some(key)) if Status::of(&key, now) == Status::Expired => {
-                Some((ENDED_CALLED, json!({ "agent_key": told_of(&key), "address": address })))
+                let data = json!({ "agent_key": told_of(&key), "address": address });
+                Some(Told { event: ENDED_CALLED, data, owner_id: key.member_id })
             }
             // It is gone, disabled, or good again.
             Ok(_) | Err(store::StoreError::Tampered { .. }) => None,
             Err(error) => return Err(error.into()),
         },
         Warning::Leaked { key, found_at } => match store::agent_keys::get(db, key).await {
-            Ok(Some(key)) => Some((LEAKED, json!({ "agent_key": told_of(&key), "found_at": found_at }))),
+            Ok(Some(key)) => {
+                let data = json!({ "agent_key": told_of(&key), "found_at": found_at });
+                Some(Told { event: LEAKED, data, owner_id: key.member_id })
+            }
             Ok(None) | Err(store::StoreError::Tampered { .. }) => None,
             Err(error) => return Err(error.into()),
         },
         Warning::Refused { general_key, words } => match store::general_keys::get(db, general_key).await {
             Ok(Some(key)) => {
-                Some((REFUSED, json!({ "general_key": { "id": key.id, "name": key.name }, "words": words })))
+                let data = json!({ "general_key": { "id": key.id, "name": key.name }, "words": words });
+                Some(Told { event: REFUSED, data, owner_id: String::new() })
             }
             Ok(None) | Err(store::StoreError::Tampered { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -176,47 +222,15 @@ fn told_of(key: &AgentKey) -> Value {
     json!({ "id": key.id, "name": key.name, "owner_id": key.member_id, "expires_at": rfc3339(key.expires_at) })
 }
 
-/// Writes a message to each webhook that wants this event.
-async fn tell(
-    core: &Core,
-    tx: &mut store::Write,
-    webhooks: &[Webhook],
-    event: &'static str,
-    data: Value,
-    now: i64,
-) -> Result<()> {
-    let wants = |webhook: &&Webhook| webhook.events.is_empty() || webhook.events.split(',').any(|one| one == event);
-    for webhook in webhooks.iter().filter(wants) {
-        store::webhook_deliveries::insert(tx, &message(core, webhook, event, &data, now)?).await?;
-    }
-    Ok(())
-}
-
-/// A message that is still to be sent.
-pub(super) fn message(core: &Core, webhook: &Webhook, event: &str, data: &Value, now: i64) -> Result<Delivery> {
-    Ok(Delivery {
-        id: ids::mint("wd", now, &core.entropy)?,
-        webhook_id: webhook.id.clone(),
-        event: event.to_owned(),
-        payload: json!({ "type": event, "timestamp": rfc3339(now), "data": data }).to_string(),
-        created_at: now,
-        next_try_at: now,
-        tries: 0,
-        delivered_at: 0,
-        status: 0,
-        detail: String::new(),
-    })
-}
-
 /// Looks for keys in use that end soon, tells of each at its days, and forgets what is long over.
 ///
 /// # Errors
 /// A storage failure.
 pub async fn look(core: &Core) -> Result<()> {
-    let webhooks = receivers(core).await?;
+    let receivers = Receivers::read(core).await?;
     let now = core.clock.now_ms();
     let mut ending = Vec::new();
-    if !webhooks.is_empty() {
+    if !receivers.is_none() {
         let mut db = core.store.read().await?;
         let filter = store::agent_keys::StatusFilter {
             status: "ending",
@@ -250,7 +264,7 @@ pub async fn look(core: &Core) -> Result<()> {
         let id = format!("{ENDING} {} {} {days}", key.id, key.expires_at);
         if store::webhook_deliveries::tell_once(&mut tx, &id, now).await? {
             let data = json!({ "agent_key": told_of(&key), "within_days": days });
-            tell(core, &mut tx, &webhooks, ENDING, data, now).await?;
+            receivers.tell(core, &mut tx, &Told { event: ENDING, data, owner_id: key.member_id }, now).await?;
         }
     }
     store::webhook_deliveries::forget_before(&mut tx, now - MESSAGES_MS, now - TOLD_MS).await?;

@@ -10,10 +10,11 @@ use super::{
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
+    delivery::{Outcome as Sent, Receiver, message},
     idempotency::{Idempotency, Outcome},
     ids,
     name::Name,
-    warnings::{self, EVENTS, TEST},
+    warnings::{EVENTS, TEST},
 };
 use crate::error::{Code, Error, Result};
 
@@ -216,14 +217,14 @@ pub async fn test(core: &Core, id: &str) -> Result<Delivery> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write_aside().await?;
     let webhook = found(&mut tx, id).await?;
-    let message =
-        warnings::message(core, &webhook, TEST, &json!({ "webhook": { "id": id, "name": webhook.name } }), now)?;
+    let data = json!({ "webhook": { "id": id, "name": webhook.name } });
+    let message = message(core, &Receiver::Webhook(&webhook), TEST, &data, now)?;
     store::webhook_deliveries::insert(&mut tx, &message).await?;
     tx.commit().await?;
     Ok(message)
 }
 
-/// The newest messages to a webhook, or to all of them where `id` is empty, the newest first; at most 50.
+/// The newest messages to a webhook, or to all of them and by e-mail where `id` is empty, the newest first; at most 50.
 ///
 /// # Errors
 /// A storage failure.
@@ -231,11 +232,36 @@ pub async fn deliveries(core: &Core, id: &str) -> Result<Vec<Delivery>> {
     Ok(store::webhook_deliveries::newest(&mut core.store.read().await?, id, LISTED).await?)
 }
 
-/// The secret of a webhook.
-///
-/// # Errors
-/// [`Code::Damaged`] where it cannot be opened.
-pub(super) fn secret_of(core: &Core, webhook: &Webhook) -> Result<WebhookSecret> {
+/// Sends a message, signed; any status but 2xx has it sent again.
+pub(super) async fn post(core: &Core, delivery: &Delivery) -> Sent {
+    match posted(core, delivery).await {
+        Ok(status) if (200..300).contains(&status) => Sent::delivered(status),
+        Ok(status) => Sent::again(status, format!("it answered {status}")),
+        Err(error) => Sent::again(0, error.detail),
+    }
+}
+
+async fn posted(core: &Core, delivery: &Delivery) -> Result<u16> {
+    let webhook = get(core, &delivery.webhook_id).await?;
+    let secret = secret_of(core, &webhook)?;
+    let seconds = core.clock.now_ms().div_euclid(1000);
+    let signature = secret.sign(&delivery.id, seconds, delivery.payload.as_bytes());
+    let headers = [
+        ("webhook-id", delivery.id.as_str()),
+        ("webhook-timestamp", &seconds.to_string()),
+        ("webhook-signature", &signature),
+    ];
+    let answer = core.egress.post(&core.pool, &webhook.url, headers, &delivery.payload).await;
+    // What stands behind the host may be a secret of the receiver's, and this is logged and listed.
+    answer.map_err(|error| {
+        let said =
+            error.to_string().replace(webhook.url.split('?').next().unwrap_or_default(), origin_of(&webhook.url));
+        Error::new(Code::UpstreamUnreachable, said)
+    })
+}
+
+/// The secret of a webhook; [`Code::Damaged`] where it cannot be opened.
+fn secret_of(core: &Core, webhook: &Webhook) -> Result<WebhookSecret> {
     let opened = core.store.keyring().open_bytes(&place(&webhook.id), &webhook.sealed).map_err(|error| {
         Error::new(Code::Damaged, format!("the secret of the webhook {} cannot be opened", webhook.name))
             .with_cause(error)

@@ -28,7 +28,7 @@ use super::{AddressPolicy, Target};
 /// How long one address of a name may take before the next one is tried beside it (RFC 8305, section 8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A connection to a provider.
+/// A connection to another machine.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -91,6 +91,18 @@ pub(super) async fn connect(
 }
 
 async fn connect_untimed(target: &Target, policy: &AddressPolicy, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
+    let tcp = dial(target, policy).await?;
+    match target.https {
+        true => secure(tcp, &target.host, tls).await,
+        false => Ok(Stream::Plain(tcp)),
+    }
+}
+
+/// Connects to `target` as far as TCP goes, if the address it resolves to may be called.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn dial(target: &Target, policy: &AddressPolicy) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "its name resolves to no address");
     let mut allowed = Vec::new();
     for address in resolve(target).await? {
@@ -104,7 +116,7 @@ async fn connect_untimed(target: &Target, policy: &AddressPolicy, tls: &Arc<Clie
     }
     let tcp = reach(interleaved(allowed)).await?;
     tcp.set_nodelay(true)?;
-    speak(tcp, target, tls).await
+    Ok(tcp)
 }
 
 /// Connects to the first of these addresses that answers. Each has a head start before the next one is tried beside it
@@ -161,11 +173,12 @@ async fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-async fn speak(tcp: TcpStream, target: &Target, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
-    if !target.https {
-        return Ok(Stream::Plain(tcp));
-    }
-    let name = ServerName::try_from(target.host.clone())
+/// Speaks TLS with whoever proves to be `host`.
+///
+/// # Errors
+/// What failed; a certificate that proves nothing.
+pub(super) async fn secure(tcp: TcpStream, host: &str, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
+    let name = ServerName::try_from(host.to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its host name cannot stand in a certificate"))?;
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?;
     Ok(Stream::Tls(Box::new(stream)))

@@ -14,6 +14,8 @@
 //! | [`socket`] | a WebSocket: the same, and then both directions |
 //! | [`fetch`] | a small exchange with an identity provider |
 //! | [`ask`] | whether a provider takes a key, and which models it has |
+//! | [`smtp`] | mail, handed to a mail server |
+//! | [`smtp_line`] | the connection to it, with TLS from the start or after STARTTLS |
 //! | [`transit`] | a key in the transit engine of Vault or OpenBao |
 
 mod address;
@@ -26,6 +28,8 @@ mod fuzz;
 mod http1;
 mod pool;
 mod reply_body;
+mod smtp;
+mod smtp_line;
 mod socket;
 mod target;
 mod transit;
@@ -35,6 +39,7 @@ pub use client::{Call, Credential, Egress, EgressError, Patience, Reply};
 pub use http1::{connection::Connection, request::RequestHead};
 pub use pool::Pool;
 pub use reply_body::ReplyBody;
+pub use smtp::{Letter, Smtp, SmtpLogin, SmtpSettings};
 pub use socket::{Offer, Socket};
 pub use target::{Target, TargetError};
 pub use transit::{Transit, TransitSettings, TransitToken};

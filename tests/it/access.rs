@@ -14,7 +14,7 @@ const ALL: &str = "owner admin operator member auditor";
 type Rule = (&'static str, &'static str, &'static str);
 
 /// What is expected, written down apart from the code that decides. An operation that is not here fails the test.
-const EXPECTED: [Rule; 64] = [
+const EXPECTED: [Rule; 65] = [
     ("GET /general-keys", "owner admin operator auditor", ""),
     ("POST /general-keys", "owner admin", ""),
     ("GET /general-keys/{id}", "owner admin operator auditor", ""),
@@ -64,6 +64,7 @@ const EXPECTED: [Rule; 64] = [
     ("DELETE /webhooks/{id}", "owner admin", ""),
     ("POST /webhooks/{id}/test", "owner admin", ""),
     ("GET /webhooks/{id}/deliveries", "owner admin auditor", ""),
+    ("POST /mail/test", "owner admin", ""),
     ("GET /members", "owner admin auditor", ""),
     ("POST /members", "owner admin", ""),
     // Of members, one's own is oneself, and another's is an owner.

@@ -20,6 +20,7 @@ mod general_keys;
 mod idempotency;
 mod layering;
 mod leaks;
+mod mail;
 mod management;
 mod management_tokens;
 mod mcp;

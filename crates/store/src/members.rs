@@ -22,6 +22,8 @@ pub struct Member {
     pub password_hash: String,
     /// The id of the second factor; empty where there is none.
     pub second_factor: String,
+    /// `off` where the member wants no e-mail about what asks for attention; else empty.
+    pub mail_warnings: String,
     pub created_at: i64,
     pub updated_at: i64,
     pub version: i64,
@@ -56,6 +58,10 @@ impl Authentic for Member {
         if !self.second_factor.is_empty() {
             fields.push(MacField::Text(&self.second_factor));
         }
+        // The column came later: rows from before it carry a MAC without it.
+        if !self.mail_warnings.is_empty() {
+            fields.extend([MacField::Text("mail"), MacField::Text(&self.mail_warnings)]);
+        }
         fields
     }
     fn mac(&self) -> &str {
@@ -72,8 +78,8 @@ pub async fn get(db: &mut impl Handle, id: &str) -> Result<Option<Member>, Store
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-         FROM members WHERE id = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE id = $1",
         id
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -88,8 +94,8 @@ pub async fn find_by_email(db: &mut impl Handle, email_key: &str) -> Result<Opti
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-         FROM members WHERE email_key = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE email_key = $1",
         email_key
     )?;
     row.map(|row| checked(db.keyring(), row)).transpose()
@@ -112,8 +118,8 @@ pub async fn insert(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     let mac = stamp(tx.keyring(), member);
     execute!(
         tx,
-        "INSERT INTO members (id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, \
-         version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO members (id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, \
+         updated_at, version, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         member.id.as_str(),
         member.email.as_str(),
         member.email_key.as_str(),
@@ -121,6 +127,7 @@ pub async fn insert(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
         member.role.as_str(),
         member.password_hash.as_str(),
         member.second_factor.as_str(),
+        member.mail_warnings.as_str(),
         member.created_at,
         member.updated_at,
         member.version,
@@ -138,8 +145,8 @@ pub async fn get_standing(db: &mut impl Handle, id: &str) -> Result<Option<Stand
         fetch_optional,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-         FROM members WHERE id = $1",
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE id = $1",
         id
     )?;
     Ok(standing(db.keyring(), row.into_iter().collect()).pop())
@@ -159,8 +166,8 @@ pub async fn list(
             page!(
                 db,
                 Member,
-                "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-                 FROM members WHERE (email_key LIKE $2 ESCAPE '\\' OR lower(name) LIKE $2 ESCAPE '\\') \
+                "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+                 version, mac FROM members WHERE (email_key LIKE $2 ESCAPE '\\' OR lower(name) LIKE $2 ESCAPE '\\') \
                  AND ($3 = '' OR $3 = CASE WHEN password_hash = '' THEN 'invited' ELSE 'active' END)",
                 $column,
                 ["$4", "$5"],
@@ -211,8 +218,23 @@ pub async fn active(db: &mut impl Handle) -> Result<Vec<Member>, StoreError> {
         fetch_all,
         db,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-         FROM members WHERE password_hash <> '' ORDER BY name, id LIMIT 1000"
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE password_hash <> '' ORDER BY name, id LIMIT 1000"
+    )?;
+    Ok(untouched(db.keyring(), rows))
+}
+
+/// The owners and admins who have joined, by name; damaged rows are left out.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn administrators(db: &mut impl Handle) -> Result<Vec<Member>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        Member,
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE password_hash <> '' AND role IN ('owner', 'admin') ORDER BY name, id LIMIT 1000"
     )?;
     Ok(untouched(db.keyring(), rows))
 }
@@ -228,8 +250,8 @@ pub async fn hold_owners(tx: &mut Write) -> Result<Vec<Member>, StoreError> {
         fetch_all,
         tx,
         Member,
-        "SELECT id, email, email_key, name, role, password_hash, second_factor, created_at, updated_at, version, mac \
-         FROM members WHERE role = 'owner' AND password_hash <> ''"
+        "SELECT id, email, email_key, name, role, password_hash, second_factor, mail_warnings, created_at, updated_at, \
+         version, mac FROM members WHERE role = 'owner' AND password_hash <> ''"
     )?;
     Ok(untouched(tx.keyring(), rows))
 }
@@ -243,13 +265,14 @@ pub async fn update(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     let touched = execute!(
         tx,
         "UPDATE members SET email = $1, email_key = $2, name = $3, role = $4, password_hash = $5, second_factor = $6, \
-         updated_at = $7, version = $8, mac = $9 WHERE id = $10 AND version = $11",
+         mail_warnings = $7, updated_at = $8, version = $9, mac = $10 WHERE id = $11 AND version = $12",
         member.email.as_str(),
         member.email_key.as_str(),
         member.name.as_str(),
         member.role.as_str(),
         member.password_hash.as_str(),
         member.second_factor.as_str(),
+        member.mail_warnings.as_str(),
         member.updated_at,
         member.version,
         mac,
@@ -262,7 +285,7 @@ pub async fn update(tx: &mut Write, member: &Member) -> Result<(), StoreError> {
     }
 }
 
-/// Deletes a member with their sessions, second factor, identity, management tokens and invitation.
+/// Deletes a member with their sessions, second factor, identity, management tokens, invitation and e-mails.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -273,6 +296,7 @@ pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
     crate::identities::delete_of(tx, id).await?;
     execute!(tx, "DELETE FROM management_tokens WHERE member_id = $1", id)?;
     execute!(tx, "DELETE FROM invitations WHERE member_id = $1", id)?;
+    crate::webhook_deliveries::delete_of(tx, id).await?;
     match execute!(tx, "DELETE FROM members WHERE id = $1", id)? {
         0 => Err(StoreError::Stale { table: "members", id: id.to_owned() }),
         _ => Ok(()),

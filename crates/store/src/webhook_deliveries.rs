@@ -1,16 +1,19 @@
-//! Messages to webhooks, and what was told already.
+//! Messages to webhooks, e-mails to members, and what was told already.
 
 use crate::{
     Handle, StoreError, Write,
     db::{execute, query},
 };
 
-/// A message to a webhook.
+/// A message to a webhook, or to a member by e-mail.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[allow(missing_docs, reason = "named like the columns of the schema, which tells their units")]
 pub struct Delivery {
     pub id: String,
+    /// Empty in an e-mail.
     pub webhook_id: String,
+    /// Whom an e-mail goes to; empty in a message to a webhook.
+    pub member_id: String,
     pub event: String,
     pub payload: String,
     pub created_at: i64,
@@ -37,10 +40,11 @@ pub async fn tell_once(tx: &mut Write, id: &str, now: i64) -> Result<bool, Store
 pub async fn insert(tx: &mut Write, delivery: &Delivery) -> Result<(), StoreError> {
     execute!(
         tx,
-        "INSERT INTO webhook_deliveries (id, webhook_id, event, payload, created_at, next_try_at, tries, delivered_at, \
-         status, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO webhook_deliveries (id, webhook_id, member_id, event, payload, created_at, next_try_at, tries, \
+         delivered_at, status, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         delivery.id.as_str(),
         delivery.webhook_id.as_str(),
+        delivery.member_id.as_str(),
         delivery.event.as_str(),
         delivery.payload.as_str(),
         delivery.created_at,
@@ -53,18 +57,38 @@ pub async fn insert(tx: &mut Write, delivery: &Delivery) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The messages that are due, those due first first.
+/// How a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To a webhook.
+    Webhook,
+    /// By e-mail.
+    Mail,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Way::Webhook => "webhook",
+            Way::Mail => "mail",
+        }
+    }
+}
+
+/// The messages that are due and go this way, those due first first.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn due(db: &mut impl Handle, now: i64, limit: i64) -> Result<Vec<Delivery>, StoreError> {
+pub async fn due(db: &mut impl Handle, way: Way, now: i64, limit: i64) -> Result<Vec<Delivery>, StoreError> {
     query!(
         fetch_all,
         db,
         Delivery,
-        "SELECT id, webhook_id, event, payload, created_at, next_try_at, tries, delivered_at, status, detail \
-         FROM webhook_deliveries WHERE next_try_at > 0 AND next_try_at <= $1 ORDER BY next_try_at, id LIMIT $2",
+        "SELECT id, webhook_id, member_id, event, payload, created_at, next_try_at, tries, delivered_at, status, detail \
+         FROM webhook_deliveries WHERE next_try_at > 0 AND next_try_at <= $1 \
+         AND CASE WHEN webhook_id = '' THEN 'mail' ELSE 'webhook' END = $2 ORDER BY next_try_at, id LIMIT $3",
         now,
+        way.as_str(),
         limit
     )
 }
@@ -110,19 +134,29 @@ pub async fn newest(db: &mut impl Handle, webhook_id: &str, limit: i64) -> Resul
         fetch_all,
         db,
         Delivery,
-        "SELECT id, webhook_id, event, payload, created_at, next_try_at, tries, delivered_at, status, detail \
+        "SELECT id, webhook_id, member_id, event, payload, created_at, next_try_at, tries, delivered_at, status, detail \
          FROM webhook_deliveries WHERE ($1 = '' OR webhook_id = $1) ORDER BY created_at DESC, id DESC LIMIT $2",
         webhook_id,
         limit
     )
 }
 
-/// Forgets messages from before `messages`, and what was told before `warnings`, in milliseconds since 1970.
+/// Deletes the e-mails to a member.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete_of(tx: &mut Write, member_id: &str) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM webhook_deliveries WHERE member_id = $1", member_id)?;
+    Ok(())
+}
+
+/// Forgets messages from before `messages`, those as well that nobody tried since (e-mails without a mail server), and what
+/// was told before `warnings`, in milliseconds since 1970.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn forget_before(tx: &mut Write, messages: i64, warnings: i64) -> Result<(), StoreError> {
-    execute!(tx, "DELETE FROM webhook_deliveries WHERE created_at < $1 AND next_try_at = 0", messages)?;
+    execute!(tx, "DELETE FROM webhook_deliveries WHERE created_at < $1 AND next_try_at < $1", messages)?;
     execute!(tx, "DELETE FROM warnings WHERE created_at < $1", warnings)?;
     Ok(())
 }

@@ -1,4 +1,6 @@
-//! Settings → Webhooks: who is told of what asks for attention, and what became of the messages.
+//! Settings → Webhooks: who is told of what asks for attention, by e-mail as well, and what became of the messages.
+
+use std::collections::HashMap;
 
 pub mod edit;
 
@@ -26,6 +28,7 @@ use super::{
 };
 use crate::domain::{
     idempotency::Outcome,
+    mail::{self, Mailer},
     webhooks::{self, NewWebhook, origin_of},
 };
 
@@ -56,6 +59,8 @@ pub struct WebhooksPage {
     pub nonce: String,
     /// Of the webhook that was just made: its name and its secret.
     pub made: Option<(String, String)>,
+    /// The mail server that e-mail goes out by, if one is set.
+    pub mail_server: Option<String>,
     /// What the member may do.
     pub rights: Rights,
     /// What is wrong with the whole.
@@ -100,8 +105,10 @@ pub struct WebhookRow {
 /// A message.
 #[derive(Clone, Debug)]
 pub struct MessageRow {
-    /// The webhook's name.
-    pub webhook: String,
+    /// The webhook's name, or a member's address.
+    pub to: String,
+    /// It is an e-mail.
+    pub is_mail: bool,
     /// The event's type.
     pub event: String,
     /// When it was made.
@@ -132,10 +139,15 @@ impl WebhookRow {
 }
 
 impl MessageRow {
-    fn new(message: Delivery, rows: &[WebhookRow], now: i64) -> MessageRow {
-        let webhook = rows.iter().find(|row| row.id == message.webhook_id);
+    fn new(message: Delivery, rows: &[WebhookRow], addresses: &HashMap<String, String>, now: i64) -> MessageRow {
+        let is_mail = !message.member_id.is_empty();
+        let to = match is_mail {
+            true => addresses.get(&message.member_id),
+            false => rows.iter().find(|row| row.id == message.webhook_id).map(|row| &row.name),
+        };
         MessageRow {
-            webhook: webhook.map(|row| row.name.clone()).unwrap_or_default(),
+            to: to.cloned().unwrap_or_default(),
+            is_mail,
             event: message.event,
             created: Moment::new(message.created_at, now),
             delivered: Moment::of_column(message.delivered_at, now),
@@ -199,6 +211,14 @@ pub async fn test(AxumState(state): AxumState<State>, _: Session, Id(id): Id, _:
     Ok(Redirect::to(&format!("{PAGE}?done={}", Flash::WebhookTested.code())).into_response())
 }
 
+/// `POST /settings/mail/test`
+pub async fn test_mail(AxumState(state): AxumState<State>, session: Session, _: Form<Fields>) -> Answer {
+    match mail::test(&state.core, session.actor()).await {
+        Ok(_) => Ok(Redirect::to(&format!("{PAGE}?done={}", Flash::MailTested.code())).into_response()),
+        Err(error) => show(&state, &session, Fields::default(), Refused::by(&session, error)?, None, "").await,
+    }
+}
+
 /// `POST /settings/webhooks/{id}/delete`: `version`.
 pub async fn delete(AxumState(state): AxumState<State>, session: Session, Id(id): Id, form: Form<Fields>) -> Answer {
     let version = forms::version(&form.fields.version)?;
@@ -219,9 +239,10 @@ async fn show(
     let now = state.core.clock.now_ms();
     let rows: Vec<_> = webhooks::all(&state.core).await?.iter().map(|row| WebhookRow::new(row, now)).collect();
     let messages = webhooks::deliveries(&state.core, "").await?;
+    let addresses = mail::addresses(&state.core, &messages).await?;
     let shown = WebhooksPage {
         shell: session.shell(Nav::Settings).saying(done),
-        messages: messages.into_iter().map(|message| MessageRow::new(message, &rows, now)).collect(),
+        messages: messages.into_iter().map(|message| MessageRow::new(message, &rows, &addresses, now)).collect(),
         rows,
         events: EventBox::of(&fields.events()),
         events_error: refused.take("events"),
@@ -229,6 +250,7 @@ async fn show(
         url: Field::new(fields.url, refused.take("url")),
         nonce: forms::nonce(&state.core)?,
         made,
+        mail_server: state.core.mailer.as_ref().map(Mailer::words).map(str::to_owned),
         rights: session.rights(Things::Webhooks),
         error: refused.rest(),
     };

@@ -1,5 +1,5 @@
-//! Sends messages to webhooks: signed, tried again with longer and longer pauses, a few at a time and fewer to one receiver,
-//! so that one that hangs holds up nobody else's.
+//! Sends what is told, to webhooks and by e-mail: tried again with longer and longer pauses, a few at a time and fewer to one
+//! receiver, so that one that hangs holds up nobody else's.
 
 use std::{
     collections::HashMap,
@@ -7,19 +7,24 @@ use std::{
     time::Duration,
 };
 
-use store::webhook_deliveries::Delivery;
+use serde_json::{Value, json};
+use store::{
+    members::Member,
+    webhook_deliveries::{Delivery, Way},
+    webhooks::Webhook,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Core, warnings, webhooks, webhooks::origin_of};
-use crate::error::{Code, Error, Result};
+use super::{Core, clock::rfc3339, ids, mail, warnings, webhooks};
+use crate::error::Result;
 
 /// How often it is looked what is due.
 const EVERY: Duration = Duration::from_millis(500);
 /// How often keys are looked through that end soon.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How many messages are looked at.
+/// How many messages are looked at, of each way they go.
 const DUE: i64 = 200;
-/// How many are under way at once, in all and to one receiver.
+/// How many are under way at once, in all and to one receiver; the mail server is one.
 const AT_ONCE: usize = 16;
 const AT_ONCE_TO_ONE: usize = 4;
 /// How long nobody else tries a message that is being sent, in milliseconds: longer than a try can take.
@@ -29,7 +34,66 @@ const PAUSES: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 
 /// How much is kept of why a try failed, in characters.
 const MAX_DETAIL: usize = 300;
 
-/// How many messages are under way, by webhook.
+/// To whom a message goes.
+pub(super) enum Receiver<'a> {
+    /// To a webhook.
+    Webhook(&'a Webhook),
+    /// To a member, by e-mail.
+    Member(&'a Member),
+}
+
+/// What came of a try.
+pub(super) struct Outcome {
+    status: u16,
+    detail: String,
+    fate: Fate,
+}
+
+enum Fate {
+    Delivered,
+    Again,
+    Never,
+}
+
+impl Outcome {
+    /// It was taken, with that status.
+    pub(super) fn delivered(status: u16) -> Outcome {
+        Outcome { status, detail: String::new(), fate: Fate::Delivered }
+    }
+
+    /// It was not taken, and is tried again; 0 is the status where there was no answer.
+    pub(super) fn again(status: u16, detail: String) -> Outcome {
+        Outcome { status, detail, fate: Fate::Again }
+    }
+
+    /// It is not taken, and will not be.
+    pub(super) fn never(status: u16, detail: String) -> Outcome {
+        Outcome { status, detail, fate: Fate::Never }
+    }
+}
+
+/// A message that is still to be sent.
+pub(super) fn message(core: &Core, to: &Receiver<'_>, event: &str, data: &Value, now: i64) -> Result<Delivery> {
+    let (webhook_id, member_id) = match to {
+        Receiver::Webhook(webhook) => (webhook.id.clone(), String::new()),
+        Receiver::Member(member) => (String::new(), member.id.clone()),
+    };
+    Ok(Delivery {
+        id: ids::mint("wd", now, &core.entropy)?,
+        webhook_id,
+        member_id,
+        event: event.to_owned(),
+        payload: json!({ "type": event, "timestamp": rfc3339(now), "data": data }).to_string(),
+        created_at: now,
+        next_try_at: now,
+        tries: 0,
+        delivered_at: 0,
+        status: 0,
+        detail: String::new(),
+    })
+}
+
+/// How many messages are under way, by webhook; e-mails stand under none.
 type UnderWay = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Sends what is due until it is told to stop.
@@ -53,7 +117,11 @@ pub async fn run(core: Arc<Core>, stop: CancellationToken) {
 
 async fn send_due(core: &Arc<Core>, under_way: &UnderWay) -> Result<()> {
     let now = core.clock.now_ms();
-    let due = store::webhook_deliveries::due(&mut core.store.read().await?, now, DUE).await?;
+    let mut due = store::webhook_deliveries::due(&mut core.store.read().await?, Way::Webhook, now, DUE).await?;
+    // Without a mail server they are left to one that has it.
+    if core.mailer.is_some() {
+        due.extend(store::webhook_deliveries::due(&mut core.store.read().await?, Way::Mail, now, DUE).await?);
+    }
     for mut delivery in due {
         let Some(place) = Place::take(under_way, &delivery.webhook_id) else { continue };
         let mut tx = core.store.write_aside().await?;
@@ -114,44 +182,31 @@ impl Drop for Place {
 
 /// Tries a message once, and notes in it what came of that.
 async fn send(core: &Core, delivery: &mut Delivery) {
-    let answered = post(core, delivery).await;
-    let now = core.clock.now_ms();
-    (delivery.status, delivery.detail) = match answered {
-        Ok(status) if (200..300).contains(&status) => {
-            (delivery.delivered_at, delivery.next_try_at) = (now, 0);
-            (i64::from(status), String::new())
-        }
-        Ok(status) => (i64::from(status), format!("it answered {status}")),
-        Err(error) => (0, error.detail.chars().take(MAX_DETAIL).collect()),
+    let outcome = match delivery.member_id.is_empty() {
+        true => webhooks::post(core, delivery).await,
+        false => mail::post(core, delivery).await,
     };
-    if delivery.delivered_at == 0 {
-        let tries = usize::try_from(delivery.tries).unwrap_or(usize::MAX).saturating_sub(1);
-        delivery.next_try_at = PAUSES.get(tries).map_or(0, |seconds| now + seconds * 1000);
-        tracing::warn!(
-            webhook = delivery.webhook_id,
-            message = delivery.id,
-            tries = delivery.tries,
-            detail = delivery.detail,
-            "a message to a webhook was not delivered"
-        );
+    let now = core.clock.now_ms();
+    delivery.status = i64::from(outcome.status);
+    delivery.detail = outcome.detail.chars().take(MAX_DETAIL).collect();
+    delivery.next_try_at = match outcome.fate {
+        Fate::Delivered => 0,
+        Fate::Again => {
+            let tries = usize::try_from(delivery.tries).unwrap_or(usize::MAX).saturating_sub(1);
+            PAUSES.get(tries).map_or(0, |seconds| now + seconds * 1000)
+        }
+        Fate::Never => 0,
+    };
+    if matches!(outcome.fate, Fate::Delivered) {
+        delivery.delivered_at = now;
+        return;
     }
-}
-
-async fn post(core: &Core, delivery: &Delivery) -> Result<u16> {
-    let webhook = webhooks::get(core, &delivery.webhook_id).await?;
-    let secret = webhooks::secret_of(core, &webhook)?;
-    let seconds = core.clock.now_ms().div_euclid(1000);
-    let signature = secret.sign(&delivery.id, seconds, delivery.payload.as_bytes());
-    let headers = [
-        ("webhook-id", delivery.id.as_str()),
-        ("webhook-timestamp", &seconds.to_string()),
-        ("webhook-signature", &signature),
-    ];
-    let answer = core.egress.post(&core.pool, &webhook.url, headers, &delivery.payload).await;
-    // What stands behind the host may be a secret of the receiver's, and this is logged and listed.
-    answer.map_err(|error| {
-        let said =
-            error.to_string().replace(webhook.url.split('?').next().unwrap_or_default(), origin_of(&webhook.url));
-        Error::new(Code::UpstreamUnreachable, said)
-    })
+    tracing::warn!(
+        webhook = delivery.webhook_id,
+        member = delivery.member_id,
+        message = delivery.id,
+        tries = delivery.tries,
+        detail = delivery.detail,
+        "a message was not delivered"
+    );
 }
