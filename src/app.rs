@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,33 +11,20 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
-use store::{Claim, Store};
+use store::Claim;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vault::Entropy;
-use zeroize::Zeroizing;
 
 use crate::{
-    config::{Config, StorageConfig},
+    assembly::{StartError, open_core},
+    config::Config,
     control,
+    data_dir::{check_not_moved, lock_data_dir},
     domain::{
-        Core, CoreParts,
-        clock::Clock,
-        delivery, first_run, ids,
-        installation::{self, KeySource},
-        issuer::{self, Issuer},
-        keyring_watch::KeyringWatch,
-        leak_reports::LeakReports,
-        mail::Mailer,
-        mark, mark_keeper,
-        minutes::Minutes,
-        refusals,
-        replica::Replica,
-        roles::Role,
+        Core, delivery, first_run, keyring_watch::KeyringWatch, mark, mark_keeper, refusals, replica::Replica,
         scrubber, sessions,
     },
-    egress::{AddressPolicy, Egress, Patience, Pool, Smtp, SmtpLogin, SmtpSettings},
+    egress::Pool,
     forwarded::TrustedProxies,
     gateway::{Budget, Gateway},
     listen::{self, Faces, RequestIds},
@@ -46,17 +32,10 @@ use crate::{
     tls::Tls,
 };
 
-/// How long a connection to a provider may take where it sets nothing else.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often counted calls are written down.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// How often it is looked whether another process wrote to the database.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
-
-/// Why Keyward does not start; the text says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
 
 /// Keyward, running.
 pub struct App {
@@ -96,6 +75,7 @@ impl App {
         let seen = core.store.db().foreign_writes().await.ok();
         let mut replica = Replica::join(&core).await.map_err(|error| StartError(error.to_string()))?;
         core.reload().await.map_err(|error| StartError(error.to_string()))?;
+        core.look_for_foreign_secrets().await.map_err(|error| StartError(error.to_string()))?;
         if let Some(replica) = &mut replica {
             replica.begin(&core).await.map_err(|error| StartError(error.to_string()))?;
         }
@@ -241,135 +221,6 @@ pub async fn claim(core: &Core) -> Result<Claim, StartError> {
     })
 }
 
-/// Opens the storage and assembles the rules, without listening: for commands as well.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn open_core(config: &Config, cores: usize) -> Result<Arc<Core>, StartError> {
-    let store = installation::open(&config.storage, &Entropy::system()).await;
-    assemble(config, cores, store.map_err(|error| StartError(error.to_string()))?)
-}
-
-/// The same for whoever changes what wraps the keys: also with what wraps them now, where the settings name the next.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn open_core_to_rewrap(config: &Config) -> Result<Arc<Core>, StartError> {
-    let store = installation::open_to_rewrap(&config.storage, &Entropy::system()).await;
-    assemble(config, 1, store.map_err(|error| StartError(error.to_string()))?)
-}
-
-fn assemble(config: &Config, cores: usize, store: Store) -> Result<Arc<Core>, StartError> {
-    let egress = Arc::new(open_egress(config));
-    let issuer = open_issuer(config, &egress).map_err(StartError)?;
-    let leak_reports = match &config.leak_report_keys_url {
-        Some(url) => {
-            let judged = egress.judge(url.split('?').next().unwrap_or_default());
-            judged.map_err(|why| StartError(format!("KEYWARD_LEAK_REPORT_KEYS_URL: {why}")))?;
-            Some(LeakReports::new(url.clone()))
-        }
-        None => None,
-    };
-    let mailer = open_mailer(config, &egress).map_err(StartError)?;
-    let replica_id = ids::mint("rp", Clock::default().now_ms(), &Entropy::system())
-        .map_err(|error| StartError(error.to_string()))?;
-    let minutes = open_minutes(config, store.keyring().installation(), &replica_id)?;
-    let parts = CoreParts {
-        store,
-        minutes,
-        key_source: KeySource::new(&config.storage),
-        egress,
-        state_dir: config.storage.state_dir.clone(),
-        replica_id,
-        agent_key_max_days: config.agent_key_max_days,
-        require_second_factor: config.require_second_factor,
-        issuer,
-        leak_reports,
-        mailer,
-        cores,
-    };
-    Ok(Arc::new(Core::new(parts)))
-}
-
-/// Where minutes are counted, if a Redis is set. Nothing is asked yet.
-///
-/// # Errors
-/// [`StartError`] for a URL that cannot be one.
-pub fn open_minutes(config: &Config, installation: &str, server: &str) -> Result<Option<Minutes>, StartError> {
-    let Some(url) = &config.redis_url else { return Ok(None) };
-    let minutes = Minutes::new(url.as_str(), installation, server);
-    minutes.map(Some).map_err(|why| StartError(format!("KEYWARD_REDIS_URL: {why}")))
-}
-
-fn open_egress(config: &Config) -> Egress {
-    let policy = AddressPolicy {
-        allow_private: config.upstream.allow_private,
-        allow_loopback: config.web.is_loopback(),
-        own: config.web.admin.iter().map(|admin| admin.listen).chain([config.web.listen]).collect(),
-    };
-    let patience = Patience {
-        connect: CONNECT_TIMEOUT,
-        head: config.upstream.head_timeout,
-        idle: config.upstream.idle_timeout,
-        total: None,
-    };
-    Egress::new(policy, patience)
-}
-
-/// Judges the settings of the mail server, if one is set; gives its host and port.
-///
-/// # Errors
-/// [`StartError`], naming the setting.
-pub fn check_mailer(config: &Config) -> Result<Option<String>, StartError> {
-    if config.smtp.is_none() {
-        return Ok(None);
-    }
-    let mailer = open_mailer(config, &open_egress(config)).map_err(StartError)?;
-    Ok(mailer.map(|mailer| mailer.words().to_owned()))
-}
-
-/// What e-mail goes out by, if anything is set.
-fn open_mailer(config: &Config, egress: &Egress) -> Result<Option<Mailer>, String> {
-    let Some(smtp) = config.smtp.clone() else { return Ok(None) };
-    let settings = SmtpSettings {
-        url: smtp.url,
-        login: smtp.login.map(|login| SmtpLogin { user: login.user, password: Zeroizing::new(login.password) }),
-        from: smtp.from,
-        own_name: config.web.console_url().domain().map(str::to_owned),
-        allow_private: smtp.allow_private,
-    };
-    Ok(Some(Mailer::new(Smtp::new(settings, egress)?, config.web.console_base())))
-}
-
-/// The issuer that members can sign in with, if one is set.
-fn open_issuer(config: &Config, egress: &Egress) -> Result<Option<Issuer>, String> {
-    let Some(oidc) = config.oidc.clone() else { return Ok(None) };
-    let role_map = oidc.role_map.into_iter().map(|(group, role)| match Role::parse(&role) {
-        Some(role) => Ok((group, role)),
-        None => {
-            let known: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
-            Err(format!("KEYWARD_OIDC_ROLE_MAP: {role:?} is no role; there are {}", known.join(", ")))
-        }
-    });
-    let settings = issuer::Settings {
-        role_map: role_map.collect::<Result<_, _>>()?,
-        issuer: oidc.issuer,
-        client_id: oidc.client_id,
-        client_secret: oidc.client_secret.map(Zeroizing::new),
-        scopes: oidc.scopes,
-        groups_claim: oidc.groups_claim,
-        name: oidc.name,
-        redirect_url: format!("{}/sign-in/oidc/callback", config.web.console_base()),
-    };
-    let policy = AddressPolicy { allow_private: oidc.allow_private, ..egress.policy().clone() };
-    let way_out = egress.with_policy(policy);
-    // The rules are those for providers, and the setting that loosens them is another one.
-    let named = |why: String| why.replace("KEYWARD_ALLOW_PRIVATE_UPSTREAMS", "KEYWARD_OIDC_ALLOW_PRIVATE");
-    way_out.judge(&settings.issuer).map_err(|why| format!("KEYWARD_OIDC_ISSUER: {}", named(why)))?;
-    let issuer = Issuer::new(settings, way_out);
-    issuer.map(Some).map_err(|why| format!("KEYWARD_OIDC_ISSUER: {why}"))
-}
-
 /// The certificate that connections are accepted with, if any.
 ///
 /// # Errors
@@ -377,79 +228,6 @@ fn open_issuer(config: &Config, egress: &Egress) -> Result<Option<Issuer>, Strin
 pub fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
     let files = config.web.tls.as_ref();
     files.map(|files| Tls::open(&files.cert_file, &files.key_file)).transpose().map_err(StartError)
-}
-
-/// One `serve` for each data directory: on SQLite two would answer from two different memories, and the rollback mark has
-/// one writer.
-///
-/// # Errors
-/// [`StartError`] where another process has it.
-pub fn lock_data_dir(config: &Config) -> Result<File, StartError> {
-    installation::make_data_dir(&config.storage.data_dir).map_err(|error| StartError(error.to_string()))?;
-    lock(&config.storage.data_dir)
-}
-
-fn lock(dir: &Path) -> Result<File, StartError> {
-    /// A look by [`is_served`] takes less.
-    const LOOK: Duration = Duration::from_millis(20);
-    let path = lock_file(dir);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
-        StartError(format!("cannot open {}: {error}; is the data directory writable?", path.display()))
-    })?;
-    let attempt = || flock(&file, FlockOperation::NonBlockingLockExclusive);
-    let taken = attempt().or_else(|_| {
-        std::thread::sleep(LOOK);
-        attempt()
-    });
-    taken.map_err(|error| {
-        if error == rustix::io::Errno::WOULDBLOCK {
-            StartError(format!(
-                "another keyward serve runs on {}; stop it first, or give this one its own KEYWARD_DATA_DIR",
-                dir.display()
-            ))
-        } else {
-            StartError(format!("cannot lock {}: {error}", path.display()))
-        }
-    })?;
-    Ok(file)
-}
-
-fn lock_file(dir: &Path) -> std::path::PathBuf {
-    dir.join("keyward.lock")
-}
-
-/// Whether a `serve` runs on this installation.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn is_served(config: &Config, core: &Core) -> Result<bool, StartError> {
-    if core.store.db().is_shared() {
-        return core.store.db().is_served().await.map_err(|error| StartError(error.to_string()));
-    }
-    match File::open(lock_file(&config.storage.data_dir)) {
-        // Let go of with the file, at the end of this look.
-        Ok(file) => Ok(flock(&file, FlockOperation::NonBlockingLockShared).is_err()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(StartError(format!("cannot look for a running keyward serve: {error}"))),
-    }
-}
-
-/// Stands in the data directory once its SQLite database was moved to PostgreSQL.
-pub fn moved_file(storage: &StorageConfig) -> PathBuf {
-    storage.data_dir.join("moved-to-postgresql")
-}
-
-/// Refuses to serve a database that was moved: what was revoked since, elsewhere, would be good here again.
-fn check_not_moved(storage: &StorageConfig) -> Result<(), StartError> {
-    let moved = moved_file(storage);
-    if !storage.database_url.starts_with("sqlite:") || !moved.exists() {
-        return Ok(());
-    }
-    Err(StartError(format!(
-        "this installation was moved to PostgreSQL: set KEYWARD_DATABASE_URL to it (and KEYWARD_MASTER_KEY_FILE); to serve \
-         the old database all the same, without what was changed and revoked since, remove {}",
-        moved.display()
-    )))
 }
 
 /// Binds an address, and says which it is where port 0 asked for any.

@@ -121,9 +121,11 @@ pub async fn introspect(core: &Arc<Core>, credential: &[u8]) -> Result<Option<Ar
 }
 
 async fn authenticate(core: &Arc<Core>, credential: &[u8], caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
-    let token = Token::parse(credential).map_err(|reason| {
-        tracing::debug!(reason = "malformed", %reason, "agent key refused");
-        Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
+    let token = Token::parse(credential).or_else(|reason| {
+        core.foreign_secrets.token(credential).ok_or_else(|| {
+            tracing::debug!(reason = "malformed", %reason, "agent key refused");
+            Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))
+        })
     })?;
     agent_key_check::authenticate(core, &token, caller).await
 }

@@ -18,12 +18,14 @@
 
 mod api;
 mod app;
+mod assembly;
 mod auth;
 mod commands;
 mod config;
 mod console;
 mod control;
 mod csv;
+mod data_dir;
 mod domain;
 mod egress;
 mod error;

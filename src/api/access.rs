@@ -9,7 +9,7 @@ use crate::{
 
 /// By method and path, as the routes spell it. The `{id}` in a path is the thing whose owner counts, where whoever asks
 /// may do it with their own only.
-const RULES: [(&str, &str, Permission); 65] = [
+const RULES: [(&str, &str, Permission); 66] = [
     ("GET", "/api/v1/general-keys", ReadGeneralKeys),
     ("POST", "/api/v1/general-keys", CreateGeneralKeys),
     ("GET", "/api/v1/general-keys/{id}", ReadGeneralKeys),
@@ -25,6 +25,7 @@ const RULES: [(&str, &str, Permission); 65] = [
     ("POST", "/api/v1/agent-keys/{id}/enable", EditAgentKeys),
     // Of these each key is asked about by itself.
     ("POST", "/api/v1/agent-keys/bulk-create", CreateAgentKeys),
+    ("POST", "/api/v1/agent-keys/import", CreateAgentKeys),
     ("POST", "/api/v1/agent-keys/bulk-disable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/bulk-enable", EditAgentKeys),
     ("POST", "/api/v1/agent-keys/bulk-delete", DeleteAgentKeys),

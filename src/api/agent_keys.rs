@@ -19,7 +19,8 @@ use super::{
 use crate::{
     domain::{
         agent_key_defaults, agent_key_list,
-        agent_keys::{self, Created, Edit, LimitsChange, NewKey, Status},
+        agent_key_new::{self, Created, NewKey},
+        agent_keys::{self, Edit, LimitsChange, Status},
         agent_secrets,
         clock::{rfc3339, rfc3339_or_none},
         idempotency::Outcome,
@@ -96,7 +97,7 @@ impl New {
         let New { name, expires_in_days, description, tags, owner_id, limits } = self;
         let limits = limits.unwrap_or_default().apply(KeyLimits::default())?;
         let (description, tags) = (description.unwrap_or_default(), tags.unwrap_or_default());
-        Ok(NewKey { name, expires_in_days, limits, description, tags, owner_id })
+        Ok(NewKey { name, expires_in_days, limits, description, tags, owner_id, issued: None })
     }
 }
 
@@ -210,7 +211,7 @@ pub async fn create(
     body: JsonBody<New>,
 ) -> ApiResult<Resource<Body>> {
     let idempotency = body.idempotency(&state, &actor)?;
-    let created = agent_keys::create(&state.core, &actor, body.value.parse()?, idempotency.as_ref()).await?;
+    let created = agent_key_new::create(&state.core, &actor, body.value.parse()?, idempotency.as_ref()).await?;
     made(&state, created).await
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod agent_key_bulk;
 mod agent_key_defaults;
+mod agent_key_import;
 mod agent_keys;
 mod audit_events;
 mod docs;
@@ -88,6 +89,7 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, metrics: Arc<Metrics>) -> (R
         .routes(routes!(agent_key_bulk::delete))
         .routes(routes!(agent_key_defaults::read, agent_key_defaults::edit))
         .routes(routes!(agent_key_bulk::tag))
+        .routes(routes!(agent_key_import::import))
         .routes(routes!(leaks::revoke))
         .routes(routes!(agent_keys::disable))
         .routes(routes!(agent_keys::enable))

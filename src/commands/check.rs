@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::{Failure, failed};
 use crate::{
-    app,
+    app, assembly,
     config::{Config, StorageConfig},
     domain::{
         Core,
@@ -19,7 +19,7 @@ use crate::{
 /// Opens everything that `serve` would, and says what is wrong. Makes no database and no master key.
 pub async fn run(config: Config) -> Result<(), Failure> {
     app::open_tls(&config).map_err(failed)?;
-    let mail_server = app::check_mailer(&config).map_err(failed)?;
+    let mail_server = assembly::check_mailer(&config).map_err(failed)?;
     let is_new = installation::is_new(&config.storage).await.map_err(failed)?;
     let redis = try_redis(&config).await?;
     if is_new {
@@ -31,7 +31,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         warn_of_open_directory(&config.storage);
         return Ok(());
     }
-    let core = app::open_core(&config, 1).await.map_err(failed)?;
+    let core = assembly::open_core(&config, 1).await.map_err(failed)?;
     let mark = match mark::examine(&core).await.map_err(failed)? {
         Verdict::Good(mark) => format!("good, at event {}", mark.seq),
         Verdict::Unmarked => String::from("none: would be made by keyward serve"),
@@ -67,7 +67,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
 /// Asks the Redis that is set what a server would ask it, of a key that nobody has; gives its address.
 async fn try_redis(config: &Config) -> Result<Option<String>, Failure> {
-    let Some(minutes) = app::open_minutes(config, "check", "check").map_err(failed)? else { return Ok(None) };
+    let Some(minutes) = assembly::open_minutes(config, "check", "check").map_err(failed)? else { return Ok(None) };
     match minutes.check().await {
         Ok(()) => Ok(Some(minutes.place())),
         Err(why) => Err(Failure(format!("KEYWARD_REDIS_URL: {why}"))),

@@ -22,7 +22,7 @@ use crate::{
     domain::{
         Core,
         actor::{Actor, ActorKind},
-        agent_keys::{self, NewKey},
+        agent_key_new::{self, NewKey},
         first_run, general_keys,
         idempotency::Outcome,
         links::KeyShare,
@@ -90,7 +90,7 @@ async fn furnish(core: &Core, password: &Zeroizing<String>) -> Result<Zeroizing<
     let new = NewModel { name: MODEL.to_owned(), provider_id: provider.provider.id, ..NewModel::default() };
     models::create(core, &actor, new, None).await.map_err(failed)?;
     let new = NewKey { name: String::from("Demo-Agent"), ..NewKey::default() };
-    match agent_keys::create(core, &actor, new, None).await.map_err(failed)? {
+    match agent_key_new::create(core, &actor, new, None).await.map_err(failed)? {
         Outcome::Done(created) => Ok(created.secret),
         Outcome::Replay(_) => Err(unexpected()),
     }

@@ -7,8 +7,8 @@ use vault::Purpose;
 
 use super::{Failure, failed, open_existing};
 use crate::{
-    app,
     config::Config,
+    data_dir,
     domain::{
         Core, installation,
         key_rotation::{self, ORDINARY, Stage},
@@ -88,7 +88,7 @@ async fn carry_on(core: &Core, config: &Config) -> Result<(), Failure> {
 async fn wait_for_servers(core: &Core, config: &Config) -> Result<(), Failure> {
     let begun = Instant::now();
     while !key_rotation::is_taken_up(core).await.map_err(failed)?
-        && app::is_served(config, core).await.map_err(failed)?
+        && data_dir::is_served(config, core).await.map_err(failed)?
     {
         if begun.elapsed() > PATIENCE {
             return Err(Failure(format!(

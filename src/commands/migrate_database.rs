@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Failure, failed, open_existing};
 use crate::{
-    app,
     config::{Config, StorageConfig},
+    data_dir,
     domain::{
         installation,
         mark::{self, Verdict},
@@ -31,7 +31,7 @@ pub async fn run(config: Config, to: Option<String>, to_file: Option<&Path>) -> 
         return Err(Failure(String::from("--to must be a URL that starts with postgres://")));
     }
     // Nobody may write to what is being copied.
-    let _lock = app::lock_data_dir(&config).map_err(failed)?;
+    let _lock = data_dir::lock_data_dir(&config).map_err(failed)?;
     let core = open_existing(&config).await?;
     if let Verdict::Behind(_, why) = mark::examine(&core).await.map_err(failed)? {
         return Err(Failure(why));
@@ -41,7 +41,7 @@ pub async fn run(config: Config, to: Option<String>, to_file: Option<&Path>) -> 
     let done = installation::copy(core.store.db(), &target, told).await.map_err(failed);
     core.store.db().close().await;
     done?;
-    let moved = app::moved_file(&config.storage);
+    let moved = data_dir::moved_file(&config.storage);
     std::fs::write(&moved, "moved to PostgreSQL by keyward migrate-database\n").map_err(|error| {
         Failure(format!(
             "everything is there, but the old database could not be marked as moved: {}: {error}",

@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use crate::{
-    app,
+    assembly,
     config::{Config, Flags, Source},
     domain::{Core, audit_chain::Head, installation},
 };
@@ -283,7 +283,7 @@ async fn open_existing(config: &Config) -> Result<Arc<Core>, Failure> {
             config.storage.data_dir.display()
         )));
     }
-    app::open_core(config, 1).await.map_err(failed)
+    assembly::open_core(config, 1).await.map_err(failed)
 }
 
 /// The same, for those that change what wraps the keys.
@@ -291,7 +291,7 @@ async fn open_to_rewrap(config: &Config) -> Result<Arc<Core>, Failure> {
     if installation::is_new(&config.storage).await.map_err(failed)? {
         return open_existing(config).await;
     }
-    app::open_core_to_rewrap(config).await.map_err(failed)
+    assembly::open_core_to_rewrap(config).await.map_err(failed)
 }
 
 /// One line from standard input, without its end.

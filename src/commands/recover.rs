@@ -2,7 +2,7 @@
 
 use super::{Failure, failed, read_line};
 use crate::{
-    app,
+    assembly,
     config::Config,
     domain::{installation, new_password},
 };
@@ -14,7 +14,7 @@ pub async fn run(config: Config, email: &str) -> Result<(), Failure> {
         let dir = config.storage.data_dir.display();
         return Err(Failure(format!("there is no database yet; is KEYWARD_DATA_DIR ({dir}) the right one?")));
     }
-    let core = app::open_core(&config, 1).await.map_err(failed)?;
+    let core = assembly::open_core(&config, 1).await.map_err(failed)?;
     let done = new_password::recover(&core, email, password).await;
     core.store.db().close().await;
     let done = done.map_err(|error| match error.fields.first() {

@@ -4,6 +4,7 @@ use super::{Failure, RestoreCommand, failed, open_existing};
 use crate::{
     app,
     config::Config,
+    data_dir,
     domain::{Core, actor::Actor, restore},
 };
 
@@ -17,7 +18,7 @@ pub async fn run(config: Config, command: RestoreCommand) -> Result<(), Failure>
         return Ok(());
     }
     // Nobody may work on what is being decided about.
-    let _lock = app::lock_data_dir(&config).map_err(failed)?;
+    let _lock = data_dir::lock_data_dir(&config).map_err(failed)?;
     let core = open_existing(&config).await?;
     let _claim = app::claim(&core).await.map_err(failed)?;
     let done = match command {

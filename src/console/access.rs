@@ -37,7 +37,7 @@ use Takes::{May, Nothing};
 
 /// By path, as the routes spell it: to look at it, and to send its form. The `{id}` in a path is the thing whose owner
 /// counts, where whoever asks may do it with their own only.
-const RULES: [(&str, Takes, Takes); 61] = [
+const RULES: [(&str, Takes, Takes); 63] = [
     ("/keys/general", May(ReadGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/new", May(CreateGeneralKeys), May(CreateGeneralKeys)),
     ("/keys/general/import", May(CreateGeneralKeys), May(CreateGeneralKeys)),
@@ -48,6 +48,8 @@ const RULES: [(&str, Takes, Takes); 61] = [
     ("/keys/general/{id}/delete", May(DeleteGeneralKeys), May(DeleteGeneralKeys)),
     ("/keys/agent", May(ReadAgentKeys), May(CreateAgentKeys)),
     // Of each key it is asked again.
+    ("/keys/agent/import", May(CreateAgentKeys), May(CreateAgentKeys)),
+    ("/keys/agent/import/save", May(CreateAgentKeys), May(CreateAgentKeys)),
     ("/keys/agent/bulk", May(EditAgentKeys), May(EditAgentKeys)),
     ("/keys/agent/new", May(CreateAgentKeys), May(CreateAgentKeys)),
     ("/keys/agent/{id}", May(ReadAgentKeys), May(EditAgentKeys)),

@@ -29,15 +29,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// A form that was sent.
-pub struct Form<T> {
+/// A form that was sent, of so many bytes at most.
+pub struct Form<T, const MAX: usize = MAX_FORM> {
     /// What was typed.
     pub fields: T,
     bytes: Bytes,
     route: String,
 }
 
-impl<T> Form<T> {
+impl<T, const MAX: usize> Form<T, MAX> {
     /// Carries the form out once: its nonce is the idempotency key.
     ///
     /// # Errors
@@ -48,16 +48,16 @@ impl<T> Form<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const MAX: usize> FromRequest<S> for Form<T, MAX> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Form<T>, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Form<T, MAX>, Failure> {
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
         if !content_type.is_some_and(|kind| kind.starts_with(b"application/x-www-form-urlencoded")) {
             return Err(Error::new(Code::UnsupportedMediaType, "this is for the forms of the console's pages").into());
         }
         let route = format!("{} {}", request.method(), request.uri().path());
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_FORM).await.map_err(|_| {
+        let bytes = axum::body::to_bytes(request.into_body(), MAX).await.map_err(|_| {
             Failure::from(Error::new(Code::BodyTooLarge, "the form holds more than 64 KiB, or broke off"))
         })?;
         match axum::Form::<T>::from_request(as_form(bytes.clone()), &()).await {

@@ -98,6 +98,8 @@ pub fn router(core: Arc<Core>, web: Arc<WebConfig>, description: &str) -> Router
         .route("/keys/general/{id}/test", post(test_key::stored))
         .route("/keys/general/{id}/delete", get(general_keys::ask_delete).post(general_keys::delete))
         .route("/keys/agent", get(agent_keys::list))
+        .route("/keys/agent/import", get(agent_keys::import::ask).post(agent_keys::import::preview))
+        .route("/keys/agent/import/save", get(agent_keys::import::back).post(agent_keys::import::save))
         .route("/keys/agent/bulk", get(agent_keys::bulk::back).post(agent_keys::bulk::act))
         .route("/keys/agent/new", get(agent_keys::new::form).post(agent_keys::new::create))
         .route("/keys/agent/{id}", get(agent_keys::edit::form))

@@ -5,6 +5,7 @@ use axum::{extract::State as AxumState, http::StatusCode};
 
 use super::{
     Answer, State,
+    agent_keys::edit::BudgetRow,
     assets::ASSET_VERSION,
     chart::Charts,
     list::{ListParams, Params},
@@ -39,6 +40,8 @@ pub struct OverviewPage {
     pub refused: Vec<AgentKeyTold>,
     /// General keys that their provider refuses.
     pub unhealthy: Vec<KeyRef>,
+    /// Budgets that are almost used up.
+    pub budgets: Vec<BudgetTold>,
     /// Rows that were changed outside Keyward.
     pub damaged_rows: i64,
     /// The last days.
@@ -48,8 +51,23 @@ pub struct OverviewPage {
 impl OverviewPage {
     /// Whether something needs attention.
     fn needs_attention(&self) -> bool {
-        !self.ending.is_empty() || !self.refused.is_empty() || !self.unhealthy.is_empty() || self.damaged_rows > 0
+        !self.budgets.is_empty()
+            || !self.ending.is_empty()
+            || !self.refused.is_empty()
+            || !self.unhealthy.is_empty()
+            || self.damaged_rows > 0
     }
+}
+
+/// A budget that is almost used up.
+#[derive(Clone, Debug)]
+pub struct BudgetTold {
+    /// Whose: `ak_…`
+    pub id: String,
+    /// The key's name.
+    pub name: String,
+    /// The budget.
+    pub row: BudgetRow,
 }
 
 /// An agent key that needs attention.
@@ -94,7 +112,7 @@ impl AgentKeyTold {
 /// `GET /overview`
 pub async fn show(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
     let now = state.core.clock.now_ms();
-    let Attention { ending, more_ending, refused, unhealthy, damaged_rows } =
+    let Attention { budgets, ending, more_ending, refused, unhealthy, damaged_rows } =
         attention::of(&state.core, session.actor()).await?;
     let counted = usage::over_time(&state.core, Period::Week).await?;
     let told = |keys: Vec<KeyToTell>| keys.into_iter().map(|key| AgentKeyTold::new(key, now)).collect();
@@ -105,6 +123,10 @@ pub async fn show(AxumState(state): AxumState<State>, session: Session, Params(p
         more_ending,
         refused: told(refused),
         unhealthy: unhealthy.iter().map(|key| KeyRef::new(key, now)).collect(),
+        budgets: budgets
+            .into_iter()
+            .map(|told| BudgetTold { id: told.id, name: told.name, row: BudgetRow::new(told.spent, now) })
+            .collect(),
         damaged_rows,
         charts: Charts::new(Period::Week, &counted, now),
     };

@@ -111,6 +111,7 @@ flashes! {
     GeneralKeySaved = "general-key-saved",
     GeneralKeyDeleted = "general-key-deleted",
     GeneralKeysImported = "general-keys-imported",
+    AgentKeysImported = "agent-keys-imported",
     NothingImported = "nothing-imported",
     AgentKeySaved = "agent-key-saved",
     AgentKeyDisabled = "agent-key-disabled",

@@ -1,33 +1,23 @@
 //! Agent keys: what agents authenticate with. Shown once, kept as a keyed hash, good for 90 days.
 
-use store::{
-    Handle, Standing, Write,
-    agent_keys::{AgentKey, AgentSecretRow},
-};
-use vault::{AgentSecret, Keyring};
-use zeroize::Zeroizing;
+use store::{Handle, Standing, agent_keys::AgentKey};
 
 use super::{
     Core,
     actor::Actor,
-    agent_key_defaults, agent_secrets,
+    agent_key_defaults,
+    agent_key_rules::{check_owner, check_tags, check_widening, parse_description, printable, some},
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
-    clock::{DAY_MS, rfc3339},
-    idempotency::{Idempotency, Outcome},
-    ids,
+    clock::rfc3339,
     key_limits::KeyLimits,
     name::Name,
-    roles::{Permission, Reach},
-    roster, tags,
+    tags,
 };
 use crate::error::{Code, Error, Result};
 
 /// From how many days before its end a key ends soon.
 pub const SOON_DAYS: i64 = 14;
-
-/// The longest description, in characters.
-const MAX_DESCRIPTION: usize = 500;
 
 /// What a key is good for at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,153 +57,6 @@ impl Status {
     }
 }
 
-/// A new key with its secret, which nobody can read again.
-pub struct Created {
-    /// The key.
-    pub key: AgentKey,
-    /// Its secret.
-    pub secret: Zeroizing<String>,
-}
-
-/// A key to be made.
-#[derive(Debug, Clone, Default)]
-pub struct NewKey {
-    /// Its name.
-    pub name: String,
-    /// After how many days it ends; the policy's maximum where that is not said.
-    pub expires_in_days: Option<i64>,
-    /// What it may call.
-    pub limits: KeyLimits,
-    /// What it is for.
-    pub description: String,
-    /// Words to find it by.
-    pub tags: Vec<String>,
-    /// The member whose it is; whoever makes it where `None`.
-    pub owner_id: Option<String>,
-}
-
-/// A key that is good to be inserted.
-pub(super) struct Draft {
-    key: AgentKey,
-    secret: AgentSecret,
-    row: AgentSecretRow,
-    limits: KeyLimits,
-}
-
-impl Draft {
-    /// Checks what it is to be, and mints it.
-    pub(super) fn new(
-        core: &Core,
-        keyring: &Keyring,
-        actor: &Actor,
-        new: NewKey,
-        default: &KeyLimits,
-        now: i64,
-    ) -> Result<Draft> {
-        let named = Error::both(Name::parse(&new.name), parse_days(core, new.expires_in_days));
-        let about = Error::both(parse_description(&new.description), tags::parse(&new.tags));
-        let (((name, days), limits), (description, tags)) = Error::both(Error::both(named, new.limits.check()), about)?;
-        check_widening(actor, default, &limits.clone().or(default))?;
-        check_tags(actor, &[], &tags)?;
-        let id = ids::mint("ak", now, &core.entropy)?;
-        let (secret, row) = agent_secrets::mint(core, keyring, &id, now)?;
-        let key = AgentKey {
-            id,
-            name: name.text,
-            name_key: name.key,
-            masked_secret: secret.mask(),
-            member_id: new.owner_id.unwrap_or_else(|| actor.member_id.clone()),
-            created_by_id: actor.id.clone(),
-            created_by_name: actor.name.clone(),
-            limits: limits.to_column(),
-            secrets: agent_secrets::canonical([&row]),
-            description,
-            tags: tags::to_column(&tags),
-            created_at: now,
-            expires_at: now + days * DAY_MS,
-            disabled_at: 0,
-            leaked_at: 0,
-            version: 1,
-            mac: String::new(),
-            last_used_at: 0,
-        };
-        Ok(Draft { key, secret, row, limits })
-    }
-
-    /// Its name, as names are compared.
-    pub(super) fn name_key(&self) -> &str {
-        &self.key.name_key
-    }
-
-    /// Inserts it, and records that.
-    pub(super) async fn insert(self, tx: &mut Write, actor: &Actor, now: i64) -> Result<Created> {
-        let Draft { key, secret, row, limits } = self;
-        check_owner(tx, actor, &actor.member_id, &key.member_id).await?;
-        store::agent_keys::insert(tx, &key, &row).await.map_err(|error| name_error(error, &key.name))?;
-        let words = Some(limits.words()).filter(|words| !words.is_empty());
-        let changes = Changes::default()
-            .field("name", (), key.name.as_str())
-            .field("expires_at", (), rfc3339(key.expires_at))
-            .field("limits", (), words)
-            .field("description", (), some(&key.description))
-            .field("tags", (), some(key.tags.trim()));
-        record(tx, actor, now, "agent_key.create", target(&key), changes).await?;
-        Ok(Created { key, secret: secret.expose_once() })
-    }
-}
-
-/// Creates a key.
-///
-/// # Errors
-/// A refused name, number of days or limit, a name that is taken, a storage failure.
-pub async fn create(
-    core: &Core,
-    actor: &Actor,
-    new: NewKey,
-    idempotency: Option<&Idempotency>,
-) -> Result<Outcome<Created>> {
-    let now = core.clock.now_ms();
-    // Held to the end: a rotation waits for whatever was begun with older keys.
-    let keyring = core.store.keyring();
-    let default = agent_key_defaults::get(core).await?.1;
-    let draft = Draft::new(core, &keyring, actor, new, &default, now)?;
-    let mut tx = core.store.write().await?;
-    if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
-        return Ok(Outcome::Replay(id));
-    }
-    let created = draft.insert(&mut tx, actor, now).await?;
-    Idempotency::note(idempotency, &mut tx, &created.key.id, now).await?;
-    tx.commit().await?;
-    Ok(Outcome::Done(created))
-}
-
-/// Routes beyond inference are opened by whoever may change providers: also to a key of one's own they give what the
-/// general key may do. Other limits are widened by whoever may edit everybody's keys: who has keys of their own may narrow
-/// them.
-fn check_widening(actor: &Actor, before: &KeyLimits, after: &KeyLimits) -> Result<()> {
-    if after.opens_more_than(before) && !actor.authority.may(Permission::WriteProviders) {
-        let detail = "must not open further routes, which you may not decide; ask somebody who may change providers";
-        return Err(Error::field("limits/allowed_routes", detail).forbidding());
-    }
-    if actor.authority.reach(Permission::EditAgentKeys) < Reach::All
-        && let Some(wider) = after.wider_than(before)
-    {
-        let detail = "must not be wider than it is, which you may not decide; ask somebody who may edit all agent keys";
-        return Err(Error::field(wider, detail).forbidding());
-    }
-    Ok(())
-}
-
-/// How many days a key lives.
-fn parse_days(core: &Core, days: Option<i64>) -> Result<i64> {
-    let max = core.agent_key_max_days;
-    let days = days.unwrap_or(max);
-    if (1..=max).contains(&days) {
-        return Ok(days);
-    }
-    Err(Error::field("expires_in_days", format!("must be from 1 to {max}, the policy's maximum")))
-}
-
 /// The key with this id.
 ///
 /// # Errors
@@ -228,49 +71,6 @@ pub async fn get(core: &Core, id: &str) -> Result<AgentKey> {
 /// [`Code::NotFound`]; a storage failure.
 pub async fn get_standing(core: &Core, id: &str) -> Result<Standing<AgentKey>> {
     found_standing(&mut core.store.read().await?, id).await
-}
-
-/// Tags are given by whoever may edit everybody's keys: policies let in by them. Anybody takes them off their own.
-fn check_tags(actor: &Actor, before: &[String], after: &[String]) -> Result<()> {
-    let is_new = after.iter().any(|tag| !before.contains(tag));
-    if is_new && actor.authority.reach(Permission::EditAgentKeys) < Reach::All {
-        let detail = "must not have more tags than there are, which you may not decide; ask somebody who may edit all agent keys";
-        return Err(Error::field("tags", detail).forbidding());
-    }
-    Ok(())
-}
-
-/// Whose key it is from now on: another member's only where the actor may edit everybody's.
-async fn check_owner(db: &mut impl Handle, actor: &Actor, before: &str, after: &str) -> Result<()> {
-    if before == after {
-        return Ok(());
-    }
-    // Whoever has a key may have a new secret of it: to give one away is as good as to create one for somebody.
-    if actor.authority.reach(Permission::CreateAgentKeys) < Reach::All {
-        let detail = "you may not give agent keys to others; ask somebody who may create keys for all";
-        return Err(Error::new(Code::Forbidden, detail));
-    }
-    match store::members::get(db, after).await? {
-        Some(member) if roster::Status::of(&member) == roster::Status::Active => Ok(()),
-        _ => Err(Error::field("owner_id", "must be the id of a member who has joined")),
-    }
-}
-
-/// Lets a description through: up to 500 characters, without control characters but line breaks.
-fn parse_description(text: &str) -> Result<String> {
-    let text = text.trim().replace("\r\n", "\n");
-    let is_odd = |c: char| c.is_control() && c != '\n';
-    match text.chars().count() <= MAX_DESCRIPTION && !text.chars().any(is_odd) {
-        true => Ok(text),
-        false => Err(Error::field(
-            "description",
-            format!("must be {MAX_DESCRIPTION} characters at most, without control characters"),
-        )),
-    }
-}
-
-fn some(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Makes other limits from those that hold.
@@ -378,11 +178,6 @@ pub(super) async fn end_leaked(core: &Core, actor: &Actor, id: &str, found_at: &
         Ok(Changes::default().field("found_at", (), some(&found_at)))
     })
     .await
-}
-
-/// Somebody else's text as a line of the audit log: at most 300 characters, none of them a control character.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// Deletes a key, a damaged one as well. Its next call is refused, and its open streams end.

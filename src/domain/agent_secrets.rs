@@ -12,7 +12,8 @@ use vault::{AgentSecret, Keyring, TokenKind};
 use super::{
     Core,
     actor::Actor,
-    agent_keys::{Created, Status, found, target},
+    agent_key_new::Created,
+    agent_keys::{Status, found, target},
     audit::{Changes, record},
     change::check_version,
     clock::{DAY_MS, rfc3339},
@@ -229,20 +230,35 @@ pub async fn end_streams_of_ended(core: &Arc<Core>, id: &str) -> Result<()> {
 /// A failure of the system's random source.
 pub(super) fn mint(core: &Core, keyring: &Keyring, id: &str, now: i64) -> Result<(AgentSecret, AgentSecretRow)> {
     let secret = AgentSecret::mint(TokenKind::Agent, &core.entropy)?;
-    let digest = keyring.digest(secret.token().sha256());
-    let row = AgentSecretRow {
+    let row = row(core, keyring, id, now, secret.token().sha256(), secret.mask())?;
+    Ok((secret, row))
+}
+
+/// The row that knows a secret of the key `id` by its SHA-256.
+///
+/// # Errors
+/// A failure of the system's random source.
+pub(super) fn row(
+    core: &Core,
+    keyring: &Keyring,
+    id: &str,
+    now: i64,
+    sha256: &[u8; 32],
+    masked_secret: String,
+) -> Result<AgentSecretRow> {
+    let digest = keyring.digest(sha256);
+    Ok(AgentSecretRow {
         id: ids::mint("as", now, &core.entropy)?,
         agent_key_id: id.to_owned(),
         pepper_id: digest.pepper,
         digest: digest.value,
         created_at: now,
         ends_at: 0,
-        masked_secret: secret.mask(),
+        masked_secret,
         version: 1,
         mac: String::new(),
         last_used_at: 0,
-    };
-    Ok((secret, row))
+    })
 }
 
 /// Secrets as the row of their key holds them, under its MAC.

@@ -13,11 +13,12 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Everything that is recorded, for pickers.
-pub const ACTIONS: [&str; 59] = [
+pub const ACTIONS: [&str; 60] = [
     "general_key.create",
     "general_key.edit",
     "general_key.delete",
     "agent_key.create",
+    "agent_key.import",
     "agent_key.edit",
     "agent_key.disable",
     "agent_key.enable",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vault::{Token, TokenKind};
+use vault::{Token, TokenError, TokenKind};
 
 use super::{Core, actor::Actor, agent_key_check, agent_keys, agent_secrets, management_tokens};
 use crate::error::{Code, Error, Result};
@@ -34,7 +34,7 @@ impl Outcome {
 /// # Errors
 /// A text that is no agent key, as the field `key`; [`Code::StorageUnavailable`].
 pub async fn revoke(core: &Arc<Core>, actor: &Actor, text: &str) -> Result<Outcome> {
-    let token = Token::parse(text.trim().as_bytes()).map_err(|reason| Error::field("key", reason.to_string()))?;
+    let token = parse(core, text).map_err(|reason| Error::field("key", reason.to_string()))?;
     if token.kind() != TokenKind::Agent {
         return Err(Error::field("key", "is a management token; delete it in Keyward, under Settings"));
     }
@@ -47,7 +47,7 @@ pub async fn revoke(core: &Arc<Core>, actor: &Actor, text: &str) -> Result<Outco
 /// # Errors
 /// [`Code::StorageUnavailable`].
 pub async fn revoke_any(core: &Arc<Core>, actor: &Actor, text: &str, found_at: &str) -> Result<Outcome> {
-    let Ok(token) = Token::parse(text.trim().as_bytes()) else { return Ok(Outcome::Unknown) };
+    let Ok(token) = parse(core, text) else { return Ok(Outcome::Unknown) };
     match token.kind() {
         TokenKind::Agent => end_agent_key(core, actor, &token, found_at).await,
         TokenKind::Management => match management_tokens::end_leaked(core, actor, &token, found_at).await? {
@@ -55,6 +55,11 @@ pub async fn revoke_any(core: &Arc<Core>, actor: &Actor, text: &str, found_at: &
             false => Ok(Outcome::Unknown),
         },
     }
+}
+
+fn parse(core: &Core, text: &str) -> std::result::Result<Token, TokenError> {
+    let text = text.trim().as_bytes();
+    Token::parse(text).or_else(|reason| core.foreign_secrets.token(text).ok_or(reason))
 }
 
 async fn end_agent_key(core: &Arc<Core>, actor: &Actor, token: &Token, found_at: &str) -> Result<Outcome> {

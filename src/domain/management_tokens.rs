@@ -15,7 +15,7 @@ use super::{
     Core,
     access::{Authority, owner_filter, refuse},
     actor::{Actor, ActorKind},
-    agent_keys::printable,
+    agent_key_rules::printable,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
     clock::{DAY_MS, rfc3339},

@@ -8,7 +8,10 @@ pub mod actor;
 pub mod agent_key_bulk;
 pub mod agent_key_check;
 pub mod agent_key_defaults;
+pub mod agent_key_import;
 pub mod agent_key_list;
+pub mod agent_key_new;
+pub mod agent_key_rules;
 pub mod agent_keys;
 pub mod agent_secrets;
 pub mod attention;
@@ -26,6 +29,7 @@ pub mod enrolment;
 pub mod env_import;
 pub mod first_run;
 pub mod first_steps;
+pub mod foreign_keys;
 pub mod general_keys;
 pub mod idempotency;
 pub mod identities;
@@ -109,10 +113,11 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource, issuer::Issuer, key_cache::KeyCache,
-    key_health::HealthBook, leak_reports::LeakReports, lease::Lease, look_ups::LookUps, mail::Mailer, mark::Keeper,
-    members::PasswordLane, meter::Meter, minutes::Minutes, provider_limits::TrafficBook, refusals::RefusalBook,
-    scrubber::Findings, sessions::SignIns, spending::SpendingBook, spending_bank::Bank, warnings::Warnings,
+    agent_key_import::ForeignSecrets, callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource,
+    issuer::Issuer, key_cache::KeyCache, key_health::HealthBook, leak_reports::LeakReports, lease::Lease,
+    look_ups::LookUps, mail::Mailer, mark::Keeper, members::PasswordLane, meter::Meter, minutes::Minutes,
+    provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns, spending::SpendingBook,
+    spending_bank::Bank, warnings::Warnings,
 };
 use crate::{
     egress::{Egress, Pool},
@@ -145,6 +150,8 @@ pub struct Core {
     pub look_ups: LookUps,
     /// Agent keys that were used lately.
     pub keys: KeyCache,
+    /// Whether there are secrets that another product issued.
+    pub foreign_secrets: ForeignSecrets,
     /// Until when they may be trusted.
     pub lease: Lease,
     /// This process's id among those that write to the database.
@@ -230,6 +237,7 @@ impl Core {
             mailer: parts.mailer,
             look_ups: LookUps::default(),
             keys: KeyCache::default(),
+            foreign_secrets: ForeignSecrets::default(),
             lease: Lease::default(),
             replica_id: parts.replica_id,
             meter: Meter::new(parts.cores),
@@ -295,6 +303,15 @@ impl Core {
         }
     }
 
+    /// Looks whether another product issued some of the secrets.
+    ///
+    /// # Errors
+    /// A storage failure, which is logged.
+    pub async fn look_for_foreign_secrets(&self) -> Result<()> {
+        let looked = async { self.foreign_secrets.look(&mut self.store.read().await?).await };
+        looked.await.inspect_err(|error| error.log(""))
+    }
+
     /// Takes over what another process wrote to the database, without being told what: open streams of keys that are
     /// good no longer end.
     ///
@@ -302,6 +319,7 @@ impl Core {
     /// As [`Core::reload`].
     pub async fn reload_everything(self: &Arc<Self>) -> Result<()> {
         self.keys.clear();
+        self.look_for_foreign_secrets().await?;
         if let Err(error) = agent_key_check::end_streams_of_revoked(self).await {
             error.log("");
             return Err(error);

@@ -277,6 +277,10 @@ async fn apply(core: &Arc<Core>, found: &[Change]) -> Result<()> {
         match change.kind.as_str() {
             // A new key is in nobody's memory, unless it was used already: then it is there for good.
             "agent_key" if change.action == "agent_key.create" => {}
+            "agent_key" if change.action == "agent_key.import" => {
+                core.foreign_secrets.expect();
+                core.keys.forget(&change.id, false);
+            }
             "agent_key" if ["agent_key.rotate", "agent_key.retire"].contains(&change.action.as_str()) => {
                 agent_secrets::take_over(core, &change.id).await?;
             }

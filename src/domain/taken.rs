@@ -58,7 +58,12 @@ impl Taken {
 
     /// Whether anything was taken in a slot.
     pub fn knows(&self, quota: &Quota, slot: i64) -> bool {
-        self.0.get(quota.name()).is_some_and(|slots| slots.iter().any(|(start, _)| *start == slot))
+        self.in_slot(quota, slot).is_some()
+    }
+
+    /// How much was taken in a slot; `None` where nothing was.
+    pub fn in_slot(&self, quota: &Quota, slot: i64) -> Option<i64> {
+        self.0.get(quota.name())?.iter().find(|(start, _)| *start == slot).map(|(_, taken)| *taken)
     }
 
     /// Takes what is wanted, and where there is more, a part of it, so that not every call has to ask.

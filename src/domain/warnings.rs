@@ -12,7 +12,8 @@ use store::{Handle, agent_keys::AgentKey, webhooks::Webhook};
 
 use super::{
     Core,
-    agent_keys::{Status, printable},
+    agent_key_rules::printable,
+    agent_keys::Status,
     clock::{DAY_MS, rfc3339},
     delivery::{Receiver, message},
     key_cache::CachedKey,

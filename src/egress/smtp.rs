@@ -165,10 +165,10 @@ impl Smtp {
     async fn hand_over(&self, message: &Message) -> Result<u16, SmtpError> {
         let line = Line::open(&self.target, self.security, &self.policy, &self.tls, &self.hello).await?;
         let mut connection =
-            AsyncSmtpConnection::connect_with_transport(Box::new(line), &self.hello).await.map_err(told)?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(line), &self.hello).await.map_err(told_for_now)?;
         if let Some(SmtpLogin { user, password }) = &self.login {
             let credentials = Credentials::new(user.clone(), password.to_string());
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(told)?;
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(told_for_now)?;
         }
         let taken = connection.send(message.envelope(), &message.formatted()).await.map_err(told)?;
         // The server has it, whatever becomes of the farewell.
@@ -251,6 +251,11 @@ fn told(error: lettre::transport::smtp::Error) -> SmtpError {
         Some(code) => SmtpError::refused(u16::from(code), &words),
         None => SmtpError::broken(&words),
     }
+}
+
+/// The same of what came before the letter: a password that is wrong today says nothing of the letter.
+fn told_for_now(error: lettre::transport::smtp::Error) -> SmtpError {
+    SmtpError { is_final: false, ..told(error) }
 }
 
 /// Says that nobody sat and wrote this, so that no machine answers it.

@@ -2,7 +2,7 @@
 
 use crate::harness::in_repository;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -10,6 +10,7 @@ const DOCUMENTS: [&str; 11] = [
     "CHANGELOG.md",
     "docs/guides/nginx.md",
     "docs/guides/verification.md",
+    "docs/guides/moving.md",
     "docs/guides/sign-in.md",
     "docs/guides/keys.md",
     "docs/guides/postgresql.md",

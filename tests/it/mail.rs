@@ -69,8 +69,8 @@ async fn who_switched_it_off_is_told_nothing_and_a_refused_general_key_is_told_t
         person.api.form("/settings/account/mail", &[("mail", "off")]).await.expect(303);
         assert!(person.api.page("/settings/account").await.expect(200).text().contains("Switch on"));
     }
-    for person in [&ada, &bob] {
-        used_key(&keyward, person, "a key").await;
+    for (person, key) in [(&ada, "ada's"), (&bob, "bob's")] {
+        used_key(&keyward, person, key).await;
     }
     world.agent.chat(World::MODEL).await.expect(200);
     provider.next(Reply::error(401, "Incorrect API key\r\nBcc: eve@example.com"));
@@ -198,7 +198,7 @@ async fn one_that_refuses_the_login_or_offers_no_tls_gets_no_letter() {
     let keyward = Home::new().await.serve().with(&settings).start().await;
     let boss = keyward.person("boss", "admin").await;
     boss.api.post("/mail/test", json!({})).await.expect(200);
-    until("a refused login", async || times_in_log(&boss, "Given up").await == 1).await;
+    until("a refused login", async || times_in_log(&boss, "Tried again").await == 1).await;
     let settings = mail.settings("?tls=starttls");
     let keyward = keyward.stop_to_restart().await.with(&settings).start().await;
     let boss = keyward.signed_in(&keyward.sign_in(&boss.email, Person::PASSWORD).await.expect(303));

@@ -199,6 +199,21 @@ async fn read(db: &mut impl Handle, id: &str) -> Result<Option<AgentKey>, StoreE
     )
 }
 
+/// Whether a key has this name, in the form that must be unique.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn has_name(db: &mut impl Handle, name_key: &str) -> Result<bool, StoreError> {
+    let found = query!(
+        fetch_optional,
+        db,
+        Count,
+        "SELECT CAST(1 AS BIGINT) AS n FROM agent_keys WHERE name_key = $1",
+        name_key
+    )?;
+    Ok(found.is_some())
+}
+
 /// The secret with this digest.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use crate::{
     agent_keys::AgentSecretRow,
     authentic::{Standing, stamp, standing},
     db::{execute, query},
+    listing::Count,
 };
 
 /// The secrets of one key as they stand, the oldest first.
@@ -21,6 +22,21 @@ pub async fn of_key(db: &mut impl Handle, agent_key_id: &str) -> Result<Vec<Stan
         agent_key_id
     )?;
     Ok(standing(db.keyring(), rows))
+}
+
+/// Whether another product issued some of the secrets: those have a mask that does not begin like ours.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn has_foreign(db: &mut impl Handle) -> Result<bool, StoreError> {
+    let found = query!(
+        fetch_optional,
+        db,
+        Count,
+        "SELECT CAST(1 AS BIGINT) AS n FROM agent_secrets \
+         WHERE masked_secret <> '' AND substr(masked_secret, 1, 3) <> 'kw_' LIMIT 1"
+    )?;
+    Ok(found.is_some())
 }
 
 /// Writes a new secret's digest.

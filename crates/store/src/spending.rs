@@ -29,6 +29,31 @@ pub async fn of_key(db: &mut impl Handle, agent_key_id: &str) -> Result<Spending
     Ok(row.unwrap_or(Spending { taken: String::from("{}"), version: 0 }))
 }
 
+/// What was taken of the quotas of a key, and its limits; the latter are not checked against the key's MAC.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[allow(missing_docs, reason = "named like the columns of the schema")]
+pub struct SpendingOfKey {
+    pub agent_key_id: String,
+    pub taken: String,
+    pub limits: String,
+}
+
+/// What was taken of the quotas of keys, of at most `limit`; of the keys of `member_id`, or of everybody's where it is empty.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn of_keys(db: &mut impl Handle, member_id: &str, limit: i64) -> Result<Vec<SpendingOfKey>, StoreError> {
+    query!(
+        fetch_all,
+        db,
+        SpendingOfKey,
+        "SELECT s.agent_key_id, s.taken, k.limits FROM agent_key_spending s JOIN agent_keys k ON k.id = s.agent_key_id \
+         WHERE $1 = '' OR k.member_id = $1 LIMIT $2",
+        member_id,
+        limit
+    )
+}
+
 /// Writes what was taken since `version` was read; false where somebody else wrote meanwhile. Of a key that is gone nothing is
 /// kept.
 ///

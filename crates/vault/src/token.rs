@@ -43,6 +43,14 @@ impl Token {
         Ok(Token::of_checked(kind, text))
     }
 
+    /// What is kept of an agent's secret that another product issued: 16 to 512 visible ASCII characters that do not begin
+    /// like one of ours, which would be a mistyped one.
+    pub fn foreign(text: &[u8]) -> Option<Token> {
+        let is_ours = text.starts_with(b"kw_") || text.starts_with(b"kwm_");
+        let can_be = (16..=512).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic) && !is_ours;
+        can_be.then(|| Token::of_checked(TokenKind::Agent, text))
+    }
+
     /// Whose secret it is.
     pub fn kind(&self) -> TokenKind {
         self.kind

@@ -103,7 +103,8 @@ pub struct BudgetRow {
 }
 
 impl BudgetRow {
-    fn new(spent: Spent, now: i64) -> BudgetRow {
+    /// From what the domain tells.
+    pub fn new(spent: Spent, now: i64) -> BudgetRow {
         let amount = |amount: i64| match spent.budget.unit {
             Unit::Tokens => count(amount),
             Unit::CostMicros => money(amount.saturating_mul(1000)),

@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod edit;
+pub mod import;
 pub mod limits;
 pub mod new;
 pub mod rotate;
@@ -36,6 +37,7 @@ use crate::{
         agent_keys::{self, SOON_DAYS, Status},
         callers,
         clock::DAY_MS,
+        roles::{Permission, Reach},
         tags, usage,
     },
     error::Code,
@@ -138,6 +140,8 @@ pub struct AgentKeysPage {
     pub max_days: u32,
     /// What the member may do.
     pub rights: Rights,
+    /// Whether the member may import keys.
+    pub may_import: bool,
     /// The open pop-up.
     pub delete: Option<DeleteAgentKey>,
 }
@@ -324,6 +328,7 @@ async fn show(
         sort: params.sort.clone(),
         max_days: max_days(state),
         rights: session.rights(Things::AgentKeys),
+        may_import: session.actor().authority.reach(Permission::CreateAgentKeys) == Reach::All,
         delete,
     };
     page(status, &shown)

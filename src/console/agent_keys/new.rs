@@ -23,7 +23,8 @@ use crate::{
     },
     domain::{
         agent_key_defaults,
-        agent_keys::{self, Created, NewKey},
+        agent_key_new::{self, Created, NewKey},
+        agent_keys,
         agent_secrets::{self, SecretStatus},
         clock::DAY_MS,
         idempotency::Outcome,
@@ -176,8 +177,9 @@ pub async fn create(AxumState(state): AxumState<State>, session: Session, form: 
         description: fields.description.clone(),
         tags: words(&fields.tags),
         owner_id: None,
+        issued: None,
     };
-    match agent_keys::create(&state.core, session.actor(), new, Some(&once)).await {
+    match agent_key_new::create(&state.core, session.actor(), new, Some(&once)).await {
         Ok(Outcome::Done(created)) => show_once(&state, &session, created, None).await,
         Ok(Outcome::Replay(id)) => already_shown(&state, &session, &id).await,
         Err(error) => {

@@ -32,6 +32,7 @@ pub fn action(code: &str) -> String {
         "keyring.activate" => return String::from("New keys inside put to use"),
         "agent_key.revoke_leaked" => return String::from("Agent key revoked: reported as leaked"),
         "management_token.revoke_leaked" => return String::from("Management token deleted: reported as leaked"),
+        "agent_key.import" => return String::from("Agent key imported"),
         "agent_key_defaults.edit" => return String::from("Default limits edited"),
         "agent_key.retire" => return String::from("Older secret of agent key ended"),
         "keyring.retire" => return String::from("Older keys inside deleted"),

@@ -72,6 +72,8 @@ pub struct WebhooksPage {
 pub struct EventBox {
     /// `agent_key.ending`
     pub name: &'static str,
+    /// What it tells.
+    pub words: &'static str,
     /// It is ticked.
     pub is_ticked: bool,
 }
@@ -79,7 +81,8 @@ pub struct EventBox {
 impl EventBox {
     /// Every event, of which those `ticked` are.
     fn of(ticked: &[String]) -> Vec<EventBox> {
-        webhooks::events().map(|name| EventBox { name, is_ticked: ticked.iter().any(|one| one == name) }).collect()
+        let of = |name| EventBox { name, words: words(name), is_ticked: ticked.iter().any(|one| one == name) };
+        webhooks::events().map(of).collect()
     }
 }
 
@@ -160,7 +163,20 @@ impl MessageRow {
 
 /// The types of events of a column, as people read them.
 fn events_in_words(column: &str) -> String {
-    if column.is_empty() { String::from("All") } else { column.replace(',', ", ") }
+    if column.is_empty() { String::from("All") } else { column.split(',').map(words).collect::<Vec<_>>().join(", ") }
+}
+
+/// What an event tells.
+fn words(event: &str) -> &'static str {
+    match event {
+        "agent_key.ending" => "Key ends soon",
+        "agent_key.budget_used" => "Budget used",
+        "agent_key.ended_called" => "Ended key called",
+        "agent_key.leaked" => "Key leaked",
+        "general_key.refused" => "General key refused",
+        "webhook.test" | "mail.test" => "Test",
+        _ => "Another event",
+    }
 }
 
 /// What was typed.

@@ -115,6 +115,9 @@ async fn a_budget_in_tokens_ends_with_what_was_under_way_and_a_restart_gives_not
     let keyward = keyward.stop().await.serve().start().await;
     let agent = keyward.agent(world.agent.secret());
     agent.chat(World::MODEL).await.expect(429);
+    let told = "has used all of its budget of 2,100 tokens a month";
+    let overview = keyward.person("admin", "admin").await.api.page("/overview").await.expect(200).text();
+    assert!(overview.contains(told), "{overview}");
     let keyward = keyward.kill().await.serve().start().await;
     let agent = keyward.agent(world.agent.secret());
     agent.chat(World::MODEL).await.expect(429);

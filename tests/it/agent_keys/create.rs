@@ -5,13 +5,14 @@ use serde_json::json;
 use crate::harness::{TestServer, well_formed};
 use crate::management::{BAD_NAMES, assert_fields, assert_time, days_between};
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "id",
     "name",
     "status",
     "masked_secret",
     "created_at",
     "last_used_at",
+    "leaked_at",
     "created_by",
     "owner_id",
     "description",

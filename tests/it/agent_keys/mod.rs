@@ -7,6 +7,7 @@ mod defaults;
 mod delete;
 mod disable;
 mod edit;
+mod import;
 mod limits;
 mod list;
 mod redis;

@@ -1,0 +1,459 @@
+//! Keys that another product issued, as it exports them: the SHA-256 of each secret, never the secret, with what it says of
+//! their limits.
+
+use std::collections::BTreeMap;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    budgets::{Budget, Period, Unit},
+    clock::parse_time,
+    key_limits::KeyLimits,
+    name::Name,
+    tags,
+};
+use crate::error::{Error, Result};
+
+/// Who issued the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issuer {
+    /// Anybody: a name and the SHA-256 of the secret.
+    Sha256,
+    /// LiteLLM: what `/key/list?return_full_object=true` lists, or rows of `LiteLLM_VerificationToken`.
+    LiteLlm,
+    /// Unkey: rows of its table `keys`.
+    Unkey,
+}
+
+impl Issuer {
+    /// Every one.
+    pub const ALL: [Issuer; 3] = [Issuer::LiteLlm, Issuer::Unkey, Issuer::Sha256];
+
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Issuer::Sha256 => "sha256",
+            Issuer::LiteLlm => "litellm",
+            Issuer::Unkey => "unkey",
+        }
+    }
+
+    /// Parses the word.
+    pub fn parse(text: &str) -> Option<Issuer> {
+        Issuer::ALL.into_iter().find(|issuer| issuer.as_str() == text)
+    }
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Its name; another key may have the same.
+    pub name: String,
+    /// SHA-256 of its secret.
+    pub sha256: [u8; 32],
+    /// What is shown of the secret.
+    pub masked_secret: String,
+    /// When it ends, in milliseconds since 1970; `None` where never.
+    pub expires_at: Option<i64>,
+    /// Whether it is switched off.
+    pub is_disabled: bool,
+    /// What it is for.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// The member whose it is; whoever imports it where `None`.
+    pub owner_id: Option<String>,
+    /// What it may call.
+    pub limits: KeyLimits,
+    /// What could not be taken over.
+    pub notes: Vec<String>,
+}
+
+/// Reads one key.
+///
+/// # Errors
+/// A refused field.
+pub fn parse(issuer: Issuer, row: Value) -> Result<ForeignKey> {
+    match issuer {
+        Issuer::Sha256 => read::<Plain>(row)?.key(),
+        Issuer::LiteLlm => read::<LiteLlm>(row)?.key(),
+        Issuer::Unkey => read::<Unkey>(row)?.key(),
+    }
+}
+
+fn read<T: DeserializeOwned>(row: Value) -> Result<T> {
+    if !row.is_object() {
+        return Err(row_error("must be an object"));
+    }
+    serde_path_to_error::deserialize(row).map_err(|error| {
+        let path = error.path().to_string().trim_matches('.').replace('.', "/");
+        // Serde's text may repeat a value, and that may be a secret that somebody put in the wrong place.
+        let text = error.inner().to_string();
+        let detail = match text.split_once('`') {
+            Some((start, rest)) if start.starts_with("missing field") || start.starts_with("unknown field") => {
+                format!("{start}{}", rest.split('`').next().unwrap_or_default())
+            }
+            _ => String::from("is of another type than it is exported with"),
+        };
+        if path.is_empty() { row_error(detail) } else { Error::field(&path, detail) }
+    })
+}
+
+/// What is wrong with a key, and with no field of it alone.
+fn row_error(detail: impl Into<String>) -> Error {
+    let detail = detail.into();
+    Error::refused(String::new(), detail.clone(), detail)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {
+    name: String,
+    sha256: String,
+    #[serde(default)]
+    start: String,
+    expires_at: Option<String>,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    owner_id: Option<String>,
+    #[serde(default)]
+    limits: KeyLimits,
+}
+
+impl Plain {
+    fn key(self) -> Result<ForeignKey> {
+        let expires_at = self.expires_at.as_deref().map(|text| time("expires_at", text)).transpose();
+        let (sha256, expires_at) = Error::both(digest("sha256", &self.sha256), expires_at)?;
+        Name::parse(&self.name)?;
+        Ok(ForeignKey {
+            name: self.name,
+            sha256,
+            masked_secret: mask(&self.start),
+            expires_at,
+            is_disabled: self.disabled,
+            description: self.description,
+            tags: self.tags,
+            owner_id: self.owner_id,
+            limits: self.limits,
+            notes: Vec::new(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct LiteLlm {
+    token: String,
+    key_alias: Option<String>,
+    key_name: Option<String>,
+    expires: Option<String>,
+    models: Option<Vec<String>>,
+    tpm_limit: Option<i64>,
+    rpm_limit: Option<i64>,
+    max_parallel_requests: Option<i64>,
+    max_budget: Option<f64>,
+    budget_duration: Option<String>,
+    blocked: Option<bool>,
+    team_id: Option<String>,
+    #[serde(default)]
+    metadata: Value,
+}
+
+impl LiteLlm {
+    fn key(self) -> Result<ForeignKey> {
+        let expires_at = self.expires.as_deref().map(|text| time("expires", text)).transpose();
+        let (sha256, expires_at) = Error::both(digest("token", &self.token), expires_at)?;
+        let mut notes = Vec::new();
+        let mut models = self.models.unwrap_or_default();
+        // All of the proxy's is no limit; what stands for a team's list matches no model here.
+        models.retain(|model| model != "all-proxy-models");
+        if models.iter().any(|model| model == "all-team-models") {
+            notes.push(String::from(
+                "its models are its team's, which are not known here: it may call none until they are set",
+            ));
+        } else if self.team_id.is_some_and(|team| !team.is_empty()) {
+            notes.push(String::from("the limits of its team are not taken over"));
+        }
+        let limits = KeyLimits {
+            allowed_models: models,
+            requests_per_minute: small("requests a minute", self.rpm_limit, &mut notes),
+            tokens_per_minute: self.tpm_limit.filter(|tokens| *tokens > 0),
+            calls_in_flight: small("calls at once", self.max_parallel_requests, &mut notes),
+            budgets: budget(self.max_budget, self.budget_duration.as_deref(), &mut notes),
+            ..KeyLimits::default()
+        };
+        let tags = self.metadata.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
+        let tags =
+            tags.iter().filter_map(Value::as_str).map(str::to_lowercase).filter(|tag| tags::is_tag(tag)).collect();
+        Ok(ForeignKey {
+            name: name([self.key_alias.as_deref(), self.key_name.as_deref()], "LiteLLM", &sha256),
+            sha256,
+            masked_secret: mask(self.key_name.as_deref().unwrap_or_default()),
+            expires_at,
+            is_disabled: self.blocked.unwrap_or(false),
+            description: String::from("Imported from LiteLLM"),
+            tags,
+            owner_id: None,
+            limits,
+            notes,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Unkey {
+    hash: String,
+    start: Option<String>,
+    name: Option<String>,
+    /// Milliseconds since 1970, or a time.
+    expires: Option<Value>,
+    /// True or false, or 1 or 0.
+    enabled: Option<Value>,
+    #[serde(alias = "remaining_requests")]
+    remaining: Option<i64>,
+    ratelimit: Option<UnkeyRate>,
+    #[serde(default)]
+    ratelimits: Vec<UnkeyRate>,
+    #[serde(flatten)]
+    _others: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct UnkeyRate {
+    limit: i64,
+    /// In milliseconds.
+    #[serde(alias = "refillInterval")]
+    duration: i64,
+}
+
+impl Unkey {
+    fn key(self) -> Result<ForeignKey> {
+        let expires_at = match &self.expires {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(at)) if at.is_i64() => Ok(at.as_i64()),
+            Some(Value::String(text)) => time("expires", text).map(Some),
+            Some(_) => Err(Error::field("expires", "must be milliseconds since 1970, a time, or null")),
+        };
+        let (sha256, expires_at) = Error::both(digest("hash", &self.hash), expires_at)?;
+        let mut notes = Vec::new();
+        if self.remaining.is_some() {
+            notes.push(String::from("the calls it has left are not taken over; give it a budget"));
+        }
+        let (mut requests, mut others) = (None, 0);
+        for rate in self.ratelimit.iter().chain(&self.ratelimits) {
+            match rate.duration {
+                60_000 if requests.is_none() => requests = small("requests a minute", Some(rate.limit), &mut notes),
+                _ => others += 1,
+            }
+        }
+        if others > 0 {
+            notes.push(String::from("only a rate limit of 60 seconds is taken over, and it has others"));
+        }
+        let start = self.start.unwrap_or_default();
+        Ok(ForeignKey {
+            name: name([self.name.as_deref(), Some(&start)], "Unkey", &sha256),
+            sha256,
+            masked_secret: mask(&start),
+            expires_at,
+            is_disabled: matches!(&self.enabled, Some(Value::Bool(false)))
+                || self.enabled.as_ref().and_then(Value::as_i64) == Some(0),
+            description: String::from("Imported from Unkey"),
+            tags: Vec::new(),
+            owner_id: None,
+            limits: KeyLimits { requests_per_minute: requests, ..KeyLimits::default() },
+            notes,
+        })
+    }
+}
+
+/// A SHA-256 as 64 hexadecimal digits, or as base64 of either alphabet.
+fn digest(field: &str, text: &str) -> Result<[u8; 32]> {
+    let text = text.trim();
+    let text = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256_")).unwrap_or(text);
+    let of_hex = || -> Option<Vec<u8>> {
+        let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+        (text.len() == 64).then(|| (0..64).step_by(2).map(pair).collect()).flatten()
+    };
+    let of_base64 =
+        || [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD].into_iter().find_map(|engine| engine.decode(text).ok());
+    let bytes = of_hex().or_else(of_base64).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.ok_or_else(|| {
+        Error::field(field, "must be a SHA-256, in 64 hexadecimal digits or base64; never the secret itself")
+    })
+}
+
+/// A time with its zone, or without one and in UTC, as databases write it.
+fn time(field: &str, text: &str) -> Result<i64> {
+    let text = text.trim();
+    parse_time(text)
+        .or_else(|| parse_time(&format!("{text}Z")))
+        .ok_or_else(|| Error::field(field, "must be a time like 2027-01-31T12:00:00Z"))
+}
+
+/// What is shown of a secret whose first characters, or first and last ones, are known.
+fn mask(hint: &str) -> String {
+    let hint: Vec<char> = hint.chars().filter(char::is_ascii_graphic).collect();
+    let first: String = hint.iter().take_while(|c| **c != '.' && **c != '*').take(4).collect();
+    let last: String = match hint.iter().rposition(|c| *c == '.' || *c == '*') {
+        Some(at) => hint[at + 1..].iter().take(4).collect(),
+        None => String::new(),
+    };
+    // What begins like a key of ours would be taken for one.
+    if first.is_empty() || first.starts_with("kw") { String::from("imported") } else { format!("{first}******{last}") }
+}
+
+/// The first of these that can be a name, or one that tells keys apart.
+fn name<const N: usize>(some: [Option<&str>; N], issuer: &str, sha256: &[u8; 32]) -> String {
+    let named = some.into_iter().flatten().find_map(|text| Name::parse(text).ok());
+    named.map_or_else(
+        || format!("{issuer} {:02x}{:02x}{:02x}{:02x}", sha256[0], sha256[1], sha256[2], sha256[3]),
+        |name| name.text,
+    )
+}
+
+fn small(what: &str, value: Option<i64>, notes: &mut Vec<String>) -> Option<u32> {
+    match value {
+        None => None,
+        Some(value) if value > 0 => Some(u32::try_from(value).unwrap_or(u32::MAX).min(1_000_000)),
+        Some(value) => {
+            notes.push(format!("its limit of {value} {what} is set to 1, the least there is"));
+            Some(1)
+        }
+    }
+}
+
+/// LiteLLM's budget is counted from the key's creation on; here it is the calendar's.
+fn budget(most: Option<f64>, duration: Option<&str>, notes: &mut Vec<String>) -> Vec<Budget> {
+    let Some(most) = most else { return Vec::new() };
+    let period = match duration {
+        Some("24h" | "1d") => Period::Day,
+        Some("7d" | "1w") => Period::Week,
+        Some("30d" | "31d" | "1mo") => Period::Month,
+        _ => {
+            let of = duration.map_or_else(|| String::from("for good"), |duration| format!("for {duration}"));
+            notes.push(format!("its budget of {most} {of} is taken over as one a month"));
+            Period::Month
+        }
+    };
+    let micros = (most * 1e6).round();
+    // A float that is no amount becomes the least there is: a budget that is used up at once.
+    let amount = if micros.is_finite() && micros >= 1.0 { micros as i64 } else { 1 };
+    vec![Budget { period, unit: Unit::CostMicros, amount }]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HEX: &str = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+
+    #[test]
+    fn digests_are_read_in_each_spelling() {
+        let sha256 = digest("x", HEX).expect("hexadecimal");
+        for text in [
+            HEX.to_uppercase(),
+            format!("sha256:{HEX}"),
+            STANDARD.encode(sha256),
+            STANDARD_NO_PAD.encode(sha256),
+            URL_SAFE_NO_PAD.encode(sha256),
+        ] {
+            assert_eq!(digest("x", &text).expect("a spelling"), sha256, "{text}");
+        }
+        for bad in ["", "sk-1234567890", &HEX[1..], &STANDARD.encode([1; 31]), &"é".repeat(32)] {
+            let error = digest("token", bad).expect_err("no digest");
+            assert!(bad.is_empty() || !error.to_string().contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_litellm_brings_its_limits() {
+        let key = parse(
+            Issuer::LiteLlm,
+            json!({
+                "token": HEX, "key_alias": "Search", "key_name": "sk-...wXyz", "expires": "2027-01-31T12:00:00.5+00:00",
+                "models": ["gpt-5", "claude-*"], "tpm_limit": 1000, "rpm_limit": 60, "max_parallel_requests": 4,
+                "max_budget": 12.5, "budget_duration": "30d", "blocked": true, "spend": 1.0, "user_id": "u",
+                "metadata": { "tags": ["Prod", "not a tag"] },
+            }),
+        )
+        .expect("a key");
+        assert_eq!((key.name.as_str(), key.masked_secret.as_str()), ("Search", "sk-******wXyz"));
+        assert!(key.is_disabled && key.notes.is_empty(), "{key:?}");
+        assert_eq!(key.tags, ["prod"]);
+        assert_eq!(key.expires_at, parse_time("2027-01-31T12:00:00.500Z"));
+        let limits = &key.limits;
+        assert_eq!(
+            (limits.requests_per_minute, limits.tokens_per_minute, limits.calls_in_flight),
+            (Some(60), Some(1000), Some(4))
+        );
+        assert_eq!(limits.budgets, [Budget { period: Period::Month, unit: Unit::CostMicros, amount: 12_500_000 }]);
+    }
+
+    #[test]
+    fn what_is_not_known_makes_a_key_narrower_and_is_told() {
+        let key = |row| parse(Issuer::LiteLlm, row).expect("a key");
+        let all = key(json!({ "token": HEX, "models": ["all-proxy-models"], "expires": null }));
+        assert!(all.limits.allowed_models.is_empty() && all.notes.is_empty() && all.expires_at.is_none());
+        assert_eq!((all.name.as_str(), all.masked_secret.as_str()), ("LiteLLM 5e884898", "imported"));
+        let team = key(
+            json!({ "token": HEX, "models": ["all-team-models"], "team_id": "t", "rpm_limit": 0, "max_budget": 0.0 }),
+        );
+        assert_eq!(team.limits.allowed_models, ["all-team-models"]);
+        assert_eq!((team.limits.requests_per_minute, team.limits.budgets[0].amount), (Some(1), 1));
+        assert_eq!(team.notes.len(), 3, "{:?}", team.notes);
+    }
+
+    #[test]
+    fn a_key_of_unkey_brings_its_rate_limit() {
+        let row = json!({
+            "id": "key_1", "hash": STANDARD.encode(digest("x", HEX).expect("a digest")), "start": "prod_3Zx", "name": null,
+            "expires": 1_800_000_000_000_i64, "enabled": 0, "remaining": 5, "meta": null,
+            "ratelimits": [{ "name": "a", "limit": 10, "duration": 60000 }, { "name": "b", "limit": 1, "duration": 1000 }],
+        });
+        let key = parse(Issuer::Unkey, row).expect("a key");
+        assert_eq!((key.name.as_str(), key.masked_secret.as_str()), ("prod_3Zx", "prod******"));
+        assert_eq!((key.expires_at, key.is_disabled), (Some(1_800_000_000_000), true));
+        assert_eq!((key.limits.requests_per_minute, key.notes.len()), (Some(10), 2));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_field_and_never_repeated() {
+        for (issuer, row, field) in [
+            (Issuer::Sha256, json!({ "name": "a" }), ""),
+            (Issuer::Sha256, json!({ "name": "a", "sha256": "sk-secret-1" }), "/sha256"),
+            (Issuer::Sha256, json!({ "name": "", "sha256": HEX }), "/name"),
+            (Issuer::Sha256, json!({ "name": "a", "sha256": HEX, "secret": "sk-secret-1" }), "/secret"),
+            (Issuer::Sha256, json!({ "name": "a", "sha256": HEX, "expires_at": "soon" }), "/expires_at"),
+            (Issuer::LiteLlm, json!({ "token": { "is": "sk-secret-1" } }), "/token"),
+            (Issuer::Unkey, json!({ "hash": HEX, "expires": true }), "/expires"),
+            (Issuer::Unkey, json!("sk-secret-1"), ""),
+        ] {
+            let error = parse(issuer, row.clone()).expect_err("refused");
+            assert!(!error.to_string().contains("sk-secret-1"), "{error}");
+            assert!(error.fields[0].pointer == field, "{row}: {:?}", error.fields);
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_shown_of_a_secret_passes_for_one_of_ours() {
+        for (hint, shown) in [
+            ("kw_abcdef", "imported"),
+            ("", "imported"),
+            ("sk-abcdefghijklmnop", "sk-a******"),
+            ("sk-...wXyz", "sk-******wXyz"),
+            ("sk-...waytoolong", "sk-******wayt"),
+        ] {
+            assert_eq!(mask(hint), shown, "{hint}");
+        }
+    }
+}
