@@ -122,6 +122,10 @@ pub async fn introspect(core: &Arc<Core>, credential: &[u8]) -> Result<Option<Ar
 
 async fn authenticate(core: &Arc<Core>, credential: &[u8], caller: Option<IpAddr>) -> Result<Arc<CachedKey>> {
     let token = Token::parse(credential).or_else(|reason| {
+        // Of another form: whether there are such secrets is known for as long as anything is.
+        if vault::can_be_foreign(credential) {
+            core.lease.check()?;
+        }
         core.foreign_secrets.token(credential).ok_or_else(|| {
             tracing::debug!(reason = "malformed", %reason, "agent key refused");
             Error::new(Code::InvalidApiKey, format!("this is not an agent key of Keyward: {reason}"))

@@ -16,6 +16,9 @@ use crate::{
     error::Error,
 };
 
+/// The largest list, in bytes: a thousand keys as LiteLLM exports them.
+const MAX_LIST: usize = 8 * 1024 * 1024;
+
 /// Keys that another product issued.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +75,7 @@ pub struct Remark {
 pub async fn import(
     AxumState(state): AxumState<State>,
     Caller(actor): Caller,
-    body: JsonBody<Import>,
+    body: JsonBody<Import, MAX_LIST>,
 ) -> ApiResult<Json<Outcome>> {
     let Import { issuer, agent_keys, trial } = body.value;
     let known = || {

@@ -82,8 +82,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A JSON body, its bytes, and the idempotency key that came with it.
-pub struct JsonBody<T> {
+/// A JSON body of so many bytes at most, its bytes, and the idempotency key that came with it.
+pub struct JsonBody<T, const MAX: usize = MAX_BODY> {
     /// What it says.
     pub value: T,
     bytes: Bytes,
@@ -91,7 +91,7 @@ pub struct JsonBody<T> {
     route: String,
 }
 
-impl<T> JsonBody<T> {
+impl<T, const MAX: usize> JsonBody<T, MAX> {
     /// The idempotency of this request by `actor`, where it asks for it.
     ///
     /// # Errors
@@ -104,14 +104,15 @@ impl<T> JsonBody<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<State> for JsonBody<T> {
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<State> for JsonBody<T, MAX> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &State) -> Result<JsonBody<T>, Problem> {
+    async fn from_request(request: Request, _: &State) -> Result<JsonBody<T, MAX>, Problem> {
         let headers = request.headers().clone();
         let route = format!("{} {}", request.method(), request.uri().path());
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
-            Problem(Error::new(Code::BodyTooLarge, "the body has more than 1 MiB, or broke off").with_cause(error))
+        let bytes = axum::body::to_bytes(request.into_body(), MAX).await.map_err(|error| {
+            let detail = format!("the body has more than {} MiB, or broke off", MAX / MAX_BODY);
+            Problem(Error::new(Code::BodyTooLarge, detail).with_cause(error))
         })?;
         check_json_type(&headers, &bytes)?;
         let value = parse(&bytes)?;

@@ -1,5 +1,7 @@
 //! `/api/v1/agent-keys/revoke-leaked`, and `/leaks` for those who look for leaked secrets by trade.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Request, State as AxumState},
@@ -56,6 +58,8 @@ pub async fn revoke(
 
 /// The largest report, in bytes.
 const MAX_REPORT: usize = 8 * 1024 * 1024;
+/// How long a report may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Who signed a report, and how.
 const SIGNED_BY: &str = "github-public-key-identifier";
 const SIGNATURE: &str = "github-public-key-signature";
@@ -80,7 +84,9 @@ pub async fn report(
     })?;
     let (signed_by, signature) = (header(request.headers(), SIGNED_BY)?, header(request.headers(), SIGNATURE)?);
     let _place = reports.place()?;
-    let body = axum::body::to_bytes(request.into_body(), MAX_REPORT).await.map_err(|error| {
+    let read = tokio::time::timeout(PATIENCE, axum::body::to_bytes(request.into_body(), MAX_REPORT)).await;
+    let late = |_| Error::new(Code::InvalidBody, "the report did not arrive within 10 s");
+    let body = read.map_err(late)?.map_err(|error| {
         Error::new(Code::BodyTooLarge, "the report has more than 8 MiB, or broke off").with_cause(error)
     })?;
     reports.check(&state.core, &signed_by, &signature, &body).await?;
@@ -89,7 +95,7 @@ pub async fn report(
     })?;
     let actor =
         Actor { name: String::from("leak report"), ..Actor::nobody(&caller.address.to_string(), &caller.request_id) };
-    let ours = leak_reports::take(&state.core, &actor, &findings).await?;
+    let ours = leak_reports::take(&state.core, reports, &actor, &findings).await?;
     let verdicts = findings.into_iter().zip(ours).map(|(finding, is_ours)| Verdict {
         token_raw: finding.token,
         token_type: finding.kind,

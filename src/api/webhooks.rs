@@ -17,9 +17,11 @@ use super::{
     types::{CreatedBy, Resource, not_null, present},
 };
 use crate::domain::{
+    actor::Actor,
     clock::{rfc3339, rfc3339_or_none},
     idempotency::Outcome,
-    webhooks::{self, Edit, NewWebhook},
+    roles::Permission,
+    webhooks::{self, Edit, NewWebhook, origin_of},
 };
 
 /// Who is told of what asks for attention. Messages are JSON with `type`, `timestamp` and `data`, signed as Standard Webhooks
@@ -32,6 +34,7 @@ pub struct Body {
     id: String,
     #[schema(example = "on-call")]
     name: String,
+    /// Whole for those only who may change webhooks, since it may hold a secret of the receiver's; else scheme and host.
     #[schema(example = "https://hooks.example.com/keyward")]
     url: String,
     /// `agent_key.ending` (30, 14, 7, 3 and 1 days before a key in use ends), `agent_key.budget_used` (80 and 100 %),
@@ -116,9 +119,9 @@ pub struct DeliveryList {
 /// List webhooks
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "Webhooks",
     responses((status = 200, body = WebhookList), (status = "default", body = ProblemBody)))]
-pub async fn list(AxumState(state): AxumState<State>, Caller(_): Caller) -> ApiResult<Json<WebhookList>> {
+pub async fn list(AxumState(state): AxumState<State>, Caller(actor): Caller) -> ApiResult<Json<WebhookList>> {
     let rows = webhooks::all(&state.core).await?.into_iter().filter(|row| !row.is_damaged);
-    Ok(Json(WebhookList { items: rows.map(|row| render(row.row, None)).collect() }))
+    Ok(Json(WebhookList { items: rows.map(|row| render(&actor, row.row, None)).collect() }))
 }
 
 /// Create a webhook
@@ -138,7 +141,7 @@ pub async fn create(
         Outcome::Replay(id) => (webhooks::get(&state.core, &id).await?, None),
     };
     let (version, location) = (webhook.version, format!("/api/v1/webhooks/{}", webhook.id));
-    Ok(Resource::created(render(webhook, secret), version, location).with_secret())
+    Ok(Resource::created(render(&actor, webhook, secret), version, location).with_secret())
 }
 
 /// Read a webhook
@@ -146,12 +149,12 @@ pub async fn create(
     responses((status = 200, body = Body), (status = "default", body = ProblemBody)))]
 pub async fn read(
     AxumState(state): AxumState<State>,
-    Caller(_): Caller,
+    Caller(actor): Caller,
     Path(id): Path<String>,
 ) -> ApiResult<Resource<Body>> {
     let webhook = webhooks::get(&state.core, &id).await?;
     let version = webhook.version;
-    Ok(Resource::read(render(webhook, None), version))
+    Ok(Resource::read(render(&actor, webhook, None), version))
 }
 
 /// Edit a webhook
@@ -171,7 +174,7 @@ pub async fn edit(
     let edit = Edit { name, url, events: events.map(Option::unwrap_or_default) };
     let webhook = webhooks::edit(&state.core, &actor, &id, version, edit).await?;
     let version = webhook.version;
-    Ok(Resource::read(render(webhook, None), version))
+    Ok(Resource::read(render(&actor, webhook, None), version))
 }
 
 /// Delete a webhook
@@ -218,11 +221,14 @@ pub async fn deliveries(
     Ok(Json(DeliveryList { items: items.into_iter().map(told).collect() }))
 }
 
-fn render(webhook: Webhook, secret: Option<String>) -> Body {
+/// The whole URL, which may hold a secret of the receiver's, for those only who may change it.
+fn render(actor: &Actor, webhook: Webhook, secret: Option<String>) -> Body {
+    let is_whole = actor.authority.may(Permission::WriteWebhooks);
+    let url = if is_whole { webhook.url.as_str() } else { origin_of(&webhook.url) }.to_owned();
     Body {
         id: webhook.id,
         name: webhook.name,
-        url: webhook.url,
+        url,
         events: webhook.events.split(',').filter(|event| !event.is_empty()).map(str::to_owned).collect(),
         created_at: rfc3339(webhook.created_at),
         updated_at: rfc3339(webhook.updated_at),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     Answer, State,
-    agent_keys::limits::{LimitFields, Typed},
+    agent_keys::limits::{LimitFields, Typed, unpriced},
     assets::ASSET_VERSION,
     forms::{self, Form, Refused},
     list::{ListParams, Params},
@@ -40,6 +40,8 @@ pub struct DefaultLimitsPage {
     pub version: String,
     /// What the member may do.
     pub rights: Rights,
+    /// Models that a budget in money shuts, in words; empty where it shuts none.
+    pub unpriced: String,
     /// What is wrong with the whole.
     pub error: Option<String>,
 }
@@ -81,6 +83,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, form: Fo
 
 async fn show(state: &State, session: &Session, typed: Option<Fields>, mut refused: Refused, done: &str) -> Answer {
     let (version, limits, is_damaged) = agent_key_defaults::get_standing(&state.core).await?;
+    let unpriced = if limits.counts_money() { unpriced(state) } else { String::new() };
     let fields = typed.unwrap_or_else(|| Fields { version: version.to_string(), limits: Typed::of(&limits) });
     let limits = LimitFields::new(fields.limits, &KeyLimits::default(), &mut refused);
     let shown = DefaultLimitsPage {
@@ -88,6 +91,7 @@ async fn show(state: &State, session: &Session, typed: Option<Fields>, mut refus
         limits: LimitFields { is_default: true, ..limits },
         version: fields.version,
         rights: session.rights(Things::Policies),
+        unpriced,
         error: refused.rest().or(is_damaged.then(|| String::from(DAMAGED))),
     };
     page(refused.status, &shown)

@@ -1,7 +1,7 @@
 //! Agent keys that another product issued: taken over by the SHA-256 of their secrets, so that no agent needs a new one.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -23,6 +23,8 @@ use crate::error::{Code, Error, Result};
 
 /// The most of what is wrong that is told at once.
 const MAX_TOLD: usize = 20;
+/// The highest number behind a name.
+const MAX_NUMBER: u32 = 10_000;
 /// What is left of a name's characters where a number comes behind it.
 const ROOM: usize = 6;
 
@@ -42,12 +44,14 @@ impl ForeignSecrets {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Looks whether there are.
+    /// Looks whether there are. That there are none any more is not noticed before the next start: an import may be under way.
     ///
     /// # Errors
     /// A storage failure; what was known holds on.
     pub async fn look(&self, db: &mut impl Handle) -> Result<()> {
-        self.0.store(store::agent_secrets::has_foreign(db).await?, Ordering::Release);
+        if store::agent_secrets::has_foreign(db).await? {
+            self.expect();
+        }
         Ok(())
     }
 }
@@ -91,12 +95,16 @@ pub async fn import(core: &Core, actor: &Actor, issuer: Issuer, rows: Vec<Value>
             imported.skipped.push((at, String::from("it stands in the list twice")));
             continue;
         }
+        if let Some(why) = key.left_out {
+            imported.skipped.push((at, why.to_owned()));
+            continue;
+        }
         if key.expires_at.is_some_and(|at| at <= now) {
             imported.skipped.push((at, String::from("it has expired")));
             continue;
         }
-        if let Some(name) = owner_of(core, &mut tx, &key.sha256).await? {
-            imported.skipped.push((at, format!("it is here already, as {name}")));
+        if let Some(why) = known_as(core, &mut tx, &key.sha256).await? {
+            imported.skipped.push((at, why));
             continue;
         }
         let days_left = key.expires_at.map(|at| at - now);
@@ -149,33 +157,47 @@ fn read(issuer: Issuer, rows: Vec<Value>) -> Result<Vec<ForeignKey>> {
     wrong.map_or(Ok(keys), Err)
 }
 
-/// The name of the key that has this secret.
-async fn owner_of(core: &Core, tx: &mut Write, sha256: &[u8; 32]) -> Result<Option<String>> {
+/// Why a secret is not to be taken over, where it was already.
+async fn known_as(core: &Core, tx: &mut Write, sha256: &[u8; 32]) -> Result<Option<String>> {
     for digest in core.store.keyring().digests(sha256) {
         let id = match store::agent_keys::find_secret(tx, &digest.value).await {
             Ok(Some(secret)) => secret.agent_key_id,
+            Ok(None) if store::agent_secrets::has_ended(tx, &digest.value).await? => {
+                return Ok(Some(String::from("it was here, and was deleted or rotated")));
+            }
             Ok(None) => continue,
-            Err(store::StoreError::Tampered { .. }) => return Ok(Some(String::from("a damaged row"))),
+            Err(store::StoreError::Tampered { .. }) => {
+                return Ok(Some(String::from("it is here already, in a damaged row")));
+            }
             Err(error) => return Err(error.into()),
         };
         let key = store::agent_keys::get_standing(tx, &id).await?;
-        return Ok(Some(key.map_or_else(|| String::from("a key that is being deleted"), |key| key.row.name)));
+        return Ok(Some(match key {
+            Some(key) => format!("it is here already, as {}", key.row.name),
+            None => String::from("it is here already"),
+        }));
     }
     Ok(None)
 }
 
 /// Names that are free: those of other products need not differ.
 #[derive(Default)]
-struct Names(HashSet<String>);
+struct Names {
+    given: HashSet<String>,
+    /// How far the numbers behind a wanted name have come.
+    numbers: HashMap<String, u32>,
+}
 
 impl Names {
     async fn free(&mut self, tx: &mut Write, wanted: &str) -> Result<String> {
         let short: String = wanted.trim().chars().take(MAX_CHARS - ROOM).collect();
-        for number in 1..10_000 {
-            let name = if number == 1 { wanted.to_owned() } else { format!("{} {number}", short.trim_end()) };
+        let number = self.numbers.entry(fold(wanted.trim())).or_default();
+        while *number < MAX_NUMBER {
+            *number += 1;
+            let name = if *number == 1 { wanted.to_owned() } else { format!("{} {number}", short.trim_end()) };
             let key = fold(name.trim());
-            if !self.0.contains(&key) && !store::agent_keys::has_name(tx, &key).await? {
-                self.0.insert(key);
+            if !self.given.contains(&key) && !store::agent_keys::has_name(tx, &key).await? {
+                self.given.insert(key);
                 return Ok(name);
             }
         }

@@ -5,6 +5,7 @@ use store::Handle;
 use super::{
     actor::Actor,
     key_limits::KeyLimits,
+    name::is_allowed,
     roles::{Permission, Reach},
     roster,
 };
@@ -73,7 +74,7 @@ pub(super) fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Somebody else's text as a line of the audit log: at most 300 characters, none of them a control character.
+/// Somebody else's text as a line of the audit log: at most 300 characters, none of them a control or format character.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    text.chars().filter(|c| is_allowed(*c)).take(300).collect()
 }

@@ -189,7 +189,7 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) 
     let mut tx = core.store.write().await?;
     let key = found_standing(&mut tx, id).await?.row;
     check_version(key.version, version)?;
-    store::agent_keys::delete(&mut tx, id).await?;
+    store::agent_keys::delete(&mut tx, id, now).await?;
     store::callers::delete_of_key(&mut tx, id).await?;
     let changes = Changes::default().field("name", key.name.as_str(), ());
     record(&mut tx, actor, now, "agent_key.delete", target(&key), changes).await?;

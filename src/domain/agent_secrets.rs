@@ -98,7 +98,7 @@ pub async fn rotate(
     let mut over = Vec::new();
     for old in untouched(&mut tx, &before).await? {
         if end_of(&old, &before) <= now {
-            store::agent_secrets::delete(&mut tx, &old.id).await?;
+            store::agent_secrets::delete(&mut tx, &old.id, now).await?;
             continue;
         }
         if old.ends_at > 0 && overlap_ms > 0 {
@@ -143,13 +143,26 @@ pub async fn rotate(
 /// # Errors
 /// [`Code::VersionMismatch`]; [`Code::NotFound`].
 pub async fn retire(core: &Core, actor: &Actor, id: &str, version: Option<i64>) -> Result<AgentKey> {
+    retire_noting(core, actor, id, version, Changes::default()).await
+}
+
+/// The same, with more to be recorded.
+///
+/// # Errors
+/// As for [`retire`].
+pub(super) async fn retire_noting(
+    core: &Core,
+    actor: &Actor,
+    id: &str,
+    version: Option<i64>,
+    mut changes: Changes,
+) -> Result<AgentKey> {
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     let before = found(&mut tx, id).await?;
     check_version(before.version, version)?;
     let mut secrets = untouched(&mut tx, &before).await?;
     let mut over = Vec::new();
-    let mut changes = Changes::default();
     for secret in secrets.iter_mut().filter(|secret| secret.ends_at > 0 && end_of(secret, &before) > now) {
         changes = changes.field("old_secret_ends_at", rfc3339(end_of(secret, &before)), rfc3339(now));
         *secret = end(&mut tx, secret.clone(), &before, now).await?;

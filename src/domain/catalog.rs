@@ -226,6 +226,15 @@ impl Catalog {
         Ok(self.listed.iter().filter_map(|name| self.models.get(name)))
     }
 
+    /// The models of which not both prices are known, by name: a budget in money shuts them.
+    ///
+    /// # Errors
+    /// [`Code::StorageUnavailable`] while the catalog is unread.
+    pub fn unpriced(&self) -> Result<Vec<String>> {
+        let names = self.models()?.filter(|model| !model.price.is_whole()).map(|model| model.name.to_string());
+        Ok(names.collect())
+    }
+
     /// What is linked and cannot be used, one sentence each.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use store::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Core, clock::rfc3339, ids, mail, warnings, webhooks};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 
 /// How often it is looked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -24,13 +24,15 @@ const EVERY: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How many messages are looked at, of each way they go.
 const DUE: i64 = 200;
-/// How many are under way at once, in all and to one receiver; the mail server is one.
+/// How many are under way at once, to all webhooks and to one receiver; the mail server is one, with places of its own.
 const AT_ONCE: usize = 16;
 const AT_ONCE_TO_ONE: usize = 4;
 /// How long nobody else tries a message that is being sent, in milliseconds: longer than a try can take.
 const CLAIM_MS: i64 = 60_000;
 /// How long after each try the next one comes, in seconds; after the last one it is given up. As Standard Webhooks advises.
 const PAUSES: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// The most messages for trial that wait for one receiver.
+const MAX_TESTS: i64 = 20;
 /// How much is kept of why a try failed, in characters.
 const MAX_DETAIL: usize = 300;
 
@@ -91,6 +93,27 @@ pub(super) fn message(core: &Core, to: &Receiver<'_>, event: &str, data: &Value,
         status: 0,
         detail: String::new(),
     })
+}
+
+/// Writes a message for trial, where not too many wait for this receiver already.
+///
+/// # Errors
+/// [`Code::TooManyAttempts`]; a storage failure.
+pub(super) async fn write_test(
+    core: &Core,
+    tx: &mut store::Write,
+    to: &Receiver<'_>,
+    event: &str,
+    data: &Value,
+) -> Result<Delivery> {
+    let message = message(core, to, event, data, core.clock.now_ms())?;
+    let waiting = store::webhook_deliveries::waiting(tx, &message.webhook_id, &message.member_id, event).await?;
+    if waiting >= MAX_TESTS {
+        let detail = format!("{waiting} tests wait for this receiver already; wait until they were taken or given up");
+        return Err(Error::new(Code::TooManyAttempts, detail));
+    }
+    store::webhook_deliveries::insert(tx, &message).await?;
+    Ok(message)
 }
 
 /// How many messages are under way, by webhook; e-mails stand under none.
@@ -159,8 +182,9 @@ struct Place {
 impl Place {
     fn take(under_way: &UnderWay, webhook_id: &str) -> Option<Place> {
         let mut counts = under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.values().sum::<usize>() >= AT_ONCE || counts.get(webhook_id).is_some_and(|one| *one >= AT_ONCE_TO_ONE)
-        {
+        let to_webhooks: usize = counts.iter().filter(|(id, _)| !id.is_empty()).map(|(_, count)| count).sum();
+        let is_full = !webhook_id.is_empty() && to_webhooks >= AT_ONCE;
+        if is_full || counts.get(webhook_id).is_some_and(|one| *one >= AT_ONCE_TO_ONE) {
             return None;
         }
         *counts.entry(webhook_id.to_owned()).or_default() += 1;

@@ -72,6 +72,8 @@ pub struct ForeignKey {
     pub limits: KeyLimits,
     /// What could not be taken over.
     pub notes: Vec<String>,
+    /// Why it is none to be taken over.
+    pub left_out: Option<&'static str>,
 }
 
 /// Reads one key.
@@ -145,6 +147,7 @@ impl Plain {
             owner_id: self.owner_id,
             limits: self.limits,
             notes: Vec::new(),
+            left_out: None,
         })
     }
 }
@@ -163,9 +166,27 @@ struct LiteLlm {
     budget_duration: Option<String>,
     blocked: Option<bool>,
     team_id: Option<String>,
+    spend: Option<f64>,
     #[serde(default)]
     metadata: Value,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
+
+/// What else narrows a key of LiteLLM, and is not taken over.
+const NARROWING: [&str; 9] = [
+    "allowed_routes",
+    "budget_id",
+    "budget_limits",
+    "model_max_budget",
+    "object_permission_id",
+    "access_group_ids",
+    "organization_id",
+    "project_id",
+    "user_id",
+];
+/// Whose keys are those of its own dashboard's sessions.
+const DASHBOARD: &str = "litellm-dashboard";
 
 impl LiteLlm {
     fn key(self) -> Result<ForeignKey> {
@@ -173,26 +194,47 @@ impl LiteLlm {
         let (sha256, expires_at) = Error::both(digest("token", &self.token), expires_at)?;
         let mut notes = Vec::new();
         let mut models = self.models.unwrap_or_default();
+        let was_empty = models.is_empty();
         // All of the proxy's is no limit; what stands for a team's list matches no model here.
         models.retain(|model| model != "all-proxy-models");
+        let is_of_team = self.team_id.as_ref().is_some_and(|team| !team.is_empty());
+        if is_of_team && was_empty {
+            models.push(String::from("all-team-models"));
+        }
         if models.iter().any(|model| model == "all-team-models") {
             notes.push(String::from(
                 "its models are its team's, which are not known here: it may call none until they are set",
             ));
-        } else if self.team_id.is_some_and(|team| !team.is_empty()) {
+        } else if is_of_team {
             notes.push(String::from("the limits of its team are not taken over"));
+        }
+        let says_something = |value: &Value| match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        };
+        let narrowing = NARROWING.into_iter().filter(|name| self.others.get(*name).is_some_and(says_something));
+        let narrowing: Vec<_> = narrowing.collect();
+        if !narrowing.is_empty() {
+            notes.push(format!("not taken over is what these set: {}", narrowing.join(", ")));
+        }
+        if self.max_budget.is_some() && self.spend.is_some_and(|spent| spent > 0.0) {
+            notes.push(String::from("what it has spent of its budget is not taken over"));
         }
         let limits = KeyLimits {
             allowed_models: models,
             requests_per_minute: small("requests a minute", self.rpm_limit, &mut notes),
-            tokens_per_minute: self.tpm_limit.filter(|tokens| *tokens > 0),
+            tokens_per_minute: self.tpm_limit.map(|tokens| least("tokens a minute", tokens, &mut notes)),
             calls_in_flight: small("calls at once", self.max_parallel_requests, &mut notes),
             budgets: budget(self.max_budget, self.budget_duration.as_deref(), &mut notes),
             ..KeyLimits::default()
         };
         let tags = self.metadata.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
-        let tags =
-            tags.iter().filter_map(Value::as_str).map(str::to_lowercase).filter(|tag| tags::is_tag(tag)).collect();
+        // Whoever made the key could choose them, and here policies let in by tags: so they are marked.
+        let marked = tags.iter().filter_map(Value::as_str).map(|tag| format!("litellm:{}", tag.to_lowercase()));
+        let tags = marked.filter(|tag| tags::is_tag(tag)).collect();
         Ok(ForeignKey {
             name: name([self.key_alias.as_deref(), self.key_name.as_deref()], "LiteLLM", &sha256),
             sha256,
@@ -204,6 +246,8 @@ impl LiteLlm {
             owner_id: None,
             limits,
             notes,
+            left_out: (self.team_id.as_deref() == Some(DASHBOARD))
+                .then_some("it is of a session of LiteLLM's dashboard"),
         })
     }
 }
@@ -215,23 +259,18 @@ struct Unkey {
     name: Option<String>,
     /// Milliseconds since 1970, or a time.
     expires: Option<Value>,
-    /// True or false, or 1 or 0.
+    /// True or false, or 1 or 0 as MySQL writes them.
     enabled: Option<Value>,
-    #[serde(alias = "remaining_requests")]
-    remaining: Option<i64>,
-    ratelimit: Option<UnkeyRate>,
-    #[serde(default)]
-    ratelimits: Vec<UnkeyRate>,
-    #[serde(flatten)]
-    _others: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct UnkeyRate {
-    limit: i64,
+    /// It deletes softly; the older name and the newer one.
+    #[serde(alias = "deleted_at")]
+    deleted_at_m: Option<Value>,
+    /// Set in the keys that administer Unkey itself.
+    for_workspace_id: Option<String>,
+    #[serde(alias = "remaining")]
+    remaining_requests: Option<i64>,
+    ratelimit_limit: Option<i64>,
     /// In milliseconds.
-    #[serde(alias = "refillInterval")]
-    duration: i64,
+    ratelimit_duration: Option<i64>,
 }
 
 impl Unkey {
@@ -242,34 +281,51 @@ impl Unkey {
             Some(Value::String(text)) => time("expires", text).map(Some),
             Some(_) => Err(Error::field("expires", "must be milliseconds since 1970, a time, or null")),
         };
-        let (sha256, expires_at) = Error::both(digest("hash", &self.hash), expires_at)?;
-        let mut notes = Vec::new();
-        if self.remaining.is_some() {
-            notes.push(String::from("the calls it has left are not taken over; give it a budget"));
-        }
-        let (mut requests, mut others) = (None, 0);
-        for rate in self.ratelimit.iter().chain(&self.ratelimits) {
-            match rate.duration {
-                60_000 if requests.is_none() => requests = small("requests a minute", Some(rate.limit), &mut notes),
-                _ => others += 1,
+        let is_enabled = match &self.enabled {
+            None | Some(Value::Null) => Ok(true),
+            Some(Value::Bool(is_enabled)) => Ok(*is_enabled),
+            Some(Value::Number(number)) if matches!(number.as_i64(), Some(0 | 1)) => Ok(number.as_i64() == Some(1)),
+            Some(_) => Err(Error::field("enabled", "must be true, false, 1, 0 or null")),
+        };
+        let (sha256, (expires_at, is_enabled)) =
+            Error::both(digest("hash", &self.hash), Error::both(expires_at, is_enabled))?;
+        let mut notes = vec![String::from("limits in Unkey's table ratelimits are not taken over")];
+        let is_used_up = self.remaining_requests.is_some_and(|left| left <= 0);
+        match self.remaining_requests {
+            Some(left) if left > 0 => {
+                notes.push(format!("that it has {left} calls left is not taken over; give it a budget"));
             }
+            Some(_) => notes.push(String::from("it has no calls left, and is disabled here")),
+            None => {}
         }
-        if others > 0 {
-            notes.push(String::from("only a rate limit of 60 seconds is taken over, and it has others"));
-        }
+        let requests = match (self.ratelimit_limit, self.ratelimit_duration) {
+            (Some(limit), Some(60_000)) => small("requests a minute", Some(limit), &mut notes),
+            (Some(limit), duration) => {
+                let of = duration.map_or_else(String::new, |duration| format!(" in {duration} ms"));
+                notes.push(format!("its limit of {limit} calls{of} is not taken over; only those of 60 s are"));
+                None
+            }
+            (None, _) => None,
+        };
+        let is_deleted = self.deleted_at_m.as_ref().is_some_and(|at| !at.is_null());
+        let is_own = self.for_workspace_id.is_some_and(|id| !id.is_empty());
         let start = self.start.unwrap_or_default();
         Ok(ForeignKey {
             name: name([self.name.as_deref(), Some(&start)], "Unkey", &sha256),
             sha256,
             masked_secret: mask(&start),
             expires_at,
-            is_disabled: matches!(&self.enabled, Some(Value::Bool(false)))
-                || self.enabled.as_ref().and_then(Value::as_i64) == Some(0),
+            is_disabled: !is_enabled || is_used_up,
             description: String::from("Imported from Unkey"),
             tags: Vec::new(),
             owner_id: None,
             limits: KeyLimits { requests_per_minute: requests, ..KeyLimits::default() },
             notes,
+            left_out: match (is_deleted, is_own) {
+                (true, _) => Some("it is deleted there"),
+                (_, true) => Some("it administers Unkey itself"),
+                _ => None,
+            },
         })
     }
 }
@@ -320,14 +376,15 @@ fn name<const N: usize>(some: [Option<&str>; N], issuer: &str, sha256: &[u8; 32]
 }
 
 fn small(what: &str, value: Option<i64>, notes: &mut Vec<String>) -> Option<u32> {
-    match value {
-        None => None,
-        Some(value) if value > 0 => Some(u32::try_from(value).unwrap_or(u32::MAX).min(1_000_000)),
-        Some(value) => {
-            notes.push(format!("its limit of {value} {what} is set to 1, the least there is"));
-            Some(1)
-        }
+    value.map(|value| u32::try_from(least(what, value, notes)).unwrap_or(u32::MAX).min(1_000_000))
+}
+
+/// A limit that lets nothing through becomes the least there is.
+fn least(what: &str, value: i64, notes: &mut Vec<String>) -> i64 {
+    if value < 1 {
+        notes.push(format!("its limit of {value} {what} is set to 1, the least there is"));
     }
+    value.max(1)
 }
 
 /// LiteLLM's budget is counted from the key's creation on; here it is the calendar's.
@@ -388,8 +445,12 @@ mod tests {
         )
         .expect("a key");
         assert_eq!((key.name.as_str(), key.masked_secret.as_str()), ("Search", "sk-******wXyz"));
-        assert!(key.is_disabled && key.notes.is_empty(), "{key:?}");
-        assert_eq!(key.tags, ["prod"]);
+        assert!(key.is_disabled, "{key:?}");
+        assert_eq!(
+            key.notes,
+            ["not taken over is what these set: user_id", "what it has spent of its budget is not taken over"]
+        );
+        assert_eq!(key.tags, ["litellm:prod"]);
         assert_eq!(key.expires_at, parse_time("2027-01-31T12:00:00.500Z"));
         let limits = &key.limits;
         assert_eq!(
@@ -405,25 +466,43 @@ mod tests {
         let all = key(json!({ "token": HEX, "models": ["all-proxy-models"], "expires": null }));
         assert!(all.limits.allowed_models.is_empty() && all.notes.is_empty() && all.expires_at.is_none());
         assert_eq!((all.name.as_str(), all.masked_secret.as_str()), ("LiteLLM 5e884898", "imported"));
-        let team = key(
-            json!({ "token": HEX, "models": ["all-team-models"], "team_id": "t", "rpm_limit": 0, "max_budget": 0.0 }),
-        );
+        let row = json!({
+            "token": HEX, "models": [], "team_id": "t", "rpm_limit": 0, "tpm_limit": -1, "max_budget": 0.0,
+            "allowed_routes": ["info_routes"], "budget_id": "", "model_max_budget": {}, "something_new": 1,
+        });
+        let team = key(row);
         assert_eq!(team.limits.allowed_models, ["all-team-models"]);
-        assert_eq!((team.limits.requests_per_minute, team.limits.budgets[0].amount), (Some(1), 1));
-        assert_eq!(team.notes.len(), 3, "{:?}", team.notes);
+        assert_eq!((team.limits.requests_per_minute, team.limits.tokens_per_minute), (Some(1), Some(1)));
+        assert_eq!(team.limits.budgets[0].amount, 1);
+        assert_eq!(team.notes.len(), 5, "{:?}", team.notes);
+        assert!(team.notes.iter().any(|note| note.ends_with(": allowed_routes")), "{:?}", team.notes);
+        assert!(key(json!({ "token": HEX, "team_id": "litellm-dashboard" })).left_out.is_some());
     }
 
     #[test]
-    fn a_key_of_unkey_brings_its_rate_limit() {
-        let row = json!({
-            "id": "key_1", "hash": STANDARD.encode(digest("x", HEX).expect("a digest")), "start": "prod_3Zx", "name": null,
-            "expires": 1_800_000_000_000_i64, "enabled": 0, "remaining": 5, "meta": null,
-            "ratelimits": [{ "name": "a", "limit": 10, "duration": 60000 }, { "name": "b", "limit": 1, "duration": 1000 }],
-        });
-        let key = parse(Issuer::Unkey, row).expect("a key");
+    fn a_key_of_unkey_brings_its_rate_limit_and_none_that_is_over_there() {
+        let row = |changes: Value| {
+            let mut row = json!({
+                "id": "key_1", "hash": STANDARD.encode(digest("x", HEX).expect("a digest")), "start": "prod_3Zx",
+                "name": null, "expires": "2027-01-15 08:00:00.000000", "enabled": 1, "remaining_requests": null,
+                "deleted_at_m": null, "for_workspace_id": null, "ratelimit_limit": 10, "ratelimit_duration": 60000,
+            });
+            for (name, value) in changes.as_object().expect("changes") {
+                row[name] = value.clone();
+            }
+            parse(Issuer::Unkey, row)
+        };
+        let key = row(json!({})).expect("a key");
         assert_eq!((key.name.as_str(), key.masked_secret.as_str()), ("prod_3Zx", "prod******"));
-        assert_eq!((key.expires_at, key.is_disabled), (Some(1_800_000_000_000), true));
-        assert_eq!((key.limits.requests_per_minute, key.notes.len()), (Some(10), 2));
+        assert_eq!((key.expires_at, key.is_disabled, key.left_out), (Some(1_800_000_000_000), false, None));
+        assert_eq!((key.limits.requests_per_minute, key.notes.len()), (Some(10), 1));
+        assert!(row(json!({ "deleted_at_m": 1_700_000_000_000_i64 })).expect("a key").left_out.is_some());
+        assert!(row(json!({ "for_workspace_id": "ws_1" })).expect("a key").left_out.is_some());
+        for off in [json!({ "enabled": 0 }), json!({ "enabled": false }), json!({ "remaining_requests": 0 })] {
+            assert!(row(off.clone()).expect("a key").is_disabled, "{off}");
+        }
+        assert!(row(json!({ "enabled": "0" })).is_err());
+        assert_eq!(row(json!({ "ratelimit_duration": 1000 })).expect("a key").notes.len(), 2);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //!
 //! The shape: <https://docs.github.com/en/code-security/secret-scanning/secret-scanning-partnership-program>.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::{Core, actor::Actor, leaks};
@@ -14,10 +16,14 @@ use crate::error::{Code, Error, Result};
 
 /// The most findings of one report.
 pub const MAX_FINDINGS: usize = 10_000;
-/// How many reports are read at once.
-const AT_ONCE: usize = 2;
-/// How long the signers' keys are not asked for again where a report names another, in milliseconds.
+/// How many reports are read at once, and how many of those that were signed are carried out.
+const READ_AT_ONCE: usize = 16;
+const TAKEN_AT_ONCE: usize = 2;
+/// For how long the signers' keys are believed without a look, in milliseconds.
+const FRESH_MS: i64 = 3_600_000;
+/// How long they are not asked for again where a report names another, and where they could not be read, in milliseconds.
 const ASK_AGAIN_MS: i64 = 60_000;
+const TRY_AGAIN_MS: i64 = 10_000;
 
 /// Whose reports are believed.
 #[derive(Debug)]
@@ -25,14 +31,27 @@ pub struct LeakReports {
     /// Where the keys are that they are signed with.
     keys_url: String,
     known: Mutex<Signers>,
-    places: Semaphore,
+    asking: tokio::sync::Mutex<()>,
+    reading: Semaphore,
+    taking: Semaphore,
 }
 
+/// Times are by a clock that nobody sets, in milliseconds.
 #[derive(Debug, Default)]
 struct Signers {
     keys: Vec<Signer>,
-    /// By a clock that nobody sets; `None` before the first time.
-    asked_at: Option<i64>,
+    /// When they were read last.
+    read_at: Option<i64>,
+    /// When they are asked for again at the earliest.
+    next_ask: i64,
+    /// Whether they could not be read the last time.
+    is_failing: bool,
+}
+
+impl Signers {
+    fn key(&self, id: &str) -> Option<Vec<u8>> {
+        self.keys.iter().find(|signer| signer.id == id).map(|signer| signer.key.clone())
+    }
 }
 
 #[derive(Debug)]
@@ -58,7 +77,13 @@ pub struct Finding {
 impl LeakReports {
     /// Believes whoever signs with a key of this list.
     pub fn new(keys_url: String) -> LeakReports {
-        LeakReports { keys_url, known: Mutex::default(), places: Semaphore::new(AT_ONCE) }
+        LeakReports {
+            keys_url,
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            reading: Semaphore::new(READ_AT_ONCE),
+            taking: Semaphore::new(TAKEN_AT_ONCE),
+        }
     }
 
     /// A place among those that are read.
@@ -66,7 +91,7 @@ impl LeakReports {
     /// # Errors
     /// [`Code::TooManyAttempts`] where there is none.
     pub fn place(&self) -> Result<SemaphorePermit<'_>> {
-        self.places.try_acquire().map_err(|_| {
+        self.reading.try_acquire().map_err(|_| {
             Error::new(Code::TooManyAttempts, "other leak reports are being read; send this one again in a minute")
         })
     }
@@ -90,28 +115,43 @@ impl LeakReports {
 
     /// The key with this id; asked for where it is not known, and not more often than once a minute.
     async fn key(&self, core: &Core, id: &str) -> Result<Option<Vec<u8>>> {
-        let mut known = self.known.lock().await;
-        let find = |keys: &[Signer]| keys.iter().find(|signer| signer.id == id).map(|signer| signer.key.clone());
-        if let Some(key) = find(&known.keys) {
+        let fresh = || {
+            let now = core.clock.times().steady;
+            let known = self.known();
+            known.read_at.filter(|read| now - read < FRESH_MS).and_then(|_| known.key(id))
+        };
+        if let Some(key) = fresh() {
+            return Ok(Some(key));
+        }
+        let _turn = self.asking.lock().await;
+        if let Some(key) = fresh() {
             return Ok(Some(key));
         }
         let now = core.clock.times().steady;
-        if known.asked_at.is_some_and(|asked| now - asked < ASK_AGAIN_MS) {
-            return Ok(None);
-        }
-        known.asked_at = Some(now);
-        match self.ask(core).await {
-            Ok(keys) => {
-                known.keys = keys;
-                Ok(find(&known.keys))
+        if now >= self.known().next_ask {
+            let asked = self.ask(core).await;
+            let mut known = self.known();
+            known.is_failing = asked.is_err();
+            match asked {
+                Ok(keys) => (known.keys, known.read_at, known.next_ask) = (keys, Some(now), now + ASK_AGAIN_MS),
+                Err(why) => {
+                    known.next_ask = now + TRY_AGAIN_MS;
+                    tracing::warn!(url = self.keys_url, %why, "the keys that leak reports are signed with cannot be read");
+                }
             }
-            Err(why) => {
-                known.asked_at = None;
-                tracing::warn!(url = self.keys_url, %why, "the keys that leak reports are signed with cannot be read");
+        }
+        let known = self.known();
+        match known.key(id) {
+            None if known.is_failing => {
                 let detail = "the keys that leak reports are signed with cannot be read at the moment; send it again";
                 Err(Error::new(Code::StorageUnavailable, detail))
             }
+            key => Ok(key),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Signers> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, core: &Core) -> std::result::Result<Vec<Signer>, String> {
@@ -146,14 +186,21 @@ fn of_pem(text: &str) -> Option<Vec<u8>> {
 /// Ends every secret of ours among the findings. Which of them was one, in their order.
 ///
 /// # Errors
-/// More than [`MAX_FINDINGS`]; [`Code::StorageUnavailable`]: what was ended so far is, and the report can be sent again.
-pub async fn take(core: &std::sync::Arc<Core>, actor: &Actor, findings: &[Finding]) -> Result<Vec<bool>> {
+/// More than [`MAX_FINDINGS`]; the first failure of any finding, once all were looked at: the report is to be sent again.
+pub async fn take(core: &Arc<Core>, reports: &LeakReports, actor: &Actor, findings: &[Finding]) -> Result<Vec<bool>> {
     if findings.len() > MAX_FINDINGS {
         return Err(Error::new(Code::BodyTooLarge, format!("a leak report tells of {MAX_FINDINGS} findings at most")));
     }
+    // The semaphore is never closed.
+    let _place = reports.taking.acquire().await;
     let mut ours = Vec::with_capacity(findings.len());
+    let mut failed = None;
     for finding in findings {
-        ours.push(leaks::revoke_any(core, actor, &finding.token, &finding.url).await? != leaks::Outcome::Unknown);
+        match leaks::revoke_any(core, actor, &finding.token, &finding.url).await {
+            Ok(outcome) => ours.push(outcome != leaks::Outcome::Unknown),
+            // One that cannot be ended now keeps none behind it from being ended.
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok(ours)
+    failed.map_or(Ok(ours), Err)
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use vault::{Token, TokenError, TokenKind};
 
-use super::{Core, actor::Actor, agent_key_check, agent_keys, agent_secrets, management_tokens};
+use super::{
+    Core, actor::Actor, agent_key_check, agent_key_rules::printable, agent_keys, agent_secrets, audit::Changes,
+    management_tokens,
+};
 use crate::error::{Code, Error, Result};
 
 /// What came of a report.
@@ -72,7 +75,12 @@ async fn end_agent_key(core: &Arc<Core>, actor: &Actor, token: &Token, found_at:
         return Ok(Outcome::AlreadyEnded);
     }
     let ended = match key.is_replaced {
-        true => agent_secrets::retire(core, actor, &key.id, None).await,
+        true => {
+            let found_at = printable(found_at);
+            let place = Some(found_at.as_str()).filter(|at| !at.is_empty());
+            let changes = Changes::default().field("leaked", (), true).field("found_at", (), place);
+            agent_secrets::retire_noting(core, actor, &key.id, None, changes).await
+        }
         false => agent_keys::end_leaked(core, actor, &key.id, found_at).await,
     };
     match ended {

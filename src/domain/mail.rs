@@ -9,7 +9,7 @@ use super::{
     Core,
     actor::Actor,
     audit::{Changes, record},
-    delivery::{Outcome, Receiver, message},
+    delivery::{Outcome, Receiver, write_test},
     mail_text,
     roster::{self, Status, target},
 };
@@ -93,11 +93,9 @@ pub async fn test(core: &Core, actor: &Actor) -> Result<Delivery> {
     if core.mailer.is_none() {
         return Err(Error::new(Code::ValidationFailed, "no mail server is set; KEYWARD_SMTP_URL names one"));
     }
-    let now = core.clock.now_ms();
     let mut tx = core.store.write_aside().await?;
     let member = roster::found(&mut tx, &actor.member_id).await?;
-    let message = message(core, &Receiver::Member(&member), TEST, &json!({}), now)?;
-    store::webhook_deliveries::insert(&mut tx, &message).await?;
+    let message = write_test(core, &mut tx, &Receiver::Member(&member), TEST, &json!({})).await?;
     tx.commit().await?;
     Ok(message)
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     mail::TEST,
+    name::is_allowed,
     prices,
     warnings::{BUDGET, ENDED_CALLED, ENDING, LEAKED, REFUSED},
 };
@@ -140,8 +141,7 @@ fn end(key: &Value) -> String {
 /// Text on one line.
 fn plain(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
-    let on_one_line = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
-    text.chars().map(|letter| if on_one_line(letter) { ' ' } else { letter }).take(MAX_WORDS).collect()
+    text.chars().map(|letter| if is_allowed(letter) { letter } else { ' ' }).take(MAX_WORDS).collect()
 }
 
 #[cfg(test)]

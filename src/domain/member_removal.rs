@@ -94,7 +94,7 @@ async fn part_with(
                 record(tx, actor, now, "agent_key.reassign", of_key, changes).await?;
             }
             None => {
-                store::agent_keys::delete(tx, &before.id).await?;
+                store::agent_keys::delete(tx, &before.id, now).await?;
                 store::callers::delete_of_key(tx, &before.id).await?;
                 let changes = Changes::default().field("name", before.name.as_str(), ());
                 record(tx, actor, now, "agent_key.delete", of_key, changes).await?;

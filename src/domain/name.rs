@@ -78,7 +78,8 @@ pub fn fold(text: &str) -> String {
     nfkc.normalize(&visible).into_owned()
 }
 
-fn is_allowed(c: char) -> bool {
+/// Whether a character may stand in a name: it is seen, and changes nothing about those around it.
+pub(super) fn is_allowed(c: char) -> bool {
     const ZWNJ: char = '\u{200C}';
     const ZWJ: char = '\u{200D}';
     if c == ZWNJ || c == ZWJ {

@@ -220,7 +220,7 @@ pub async fn create(
     new: NewPolicy,
     idempotency: Option<&Idempotency>,
 ) -> Result<Outcome<Policy>> {
-    let (name, requires) = Error::both(Name::parse_provider(&new.name), new.requires.check())?;
+    let (name, requires) = Error::both(parse_name(&new.name), new.requires.check())?;
     let now = core.clock.now_ms();
     let mut tx = core.store.write().await?;
     if let Some(id) = Idempotency::replayed(idempotency, &mut tx, now).await? {
@@ -294,7 +294,7 @@ pub async fn edit(
     check_version(before.version, version)?;
     let mut policy = before.clone();
     let asked = Requirements::of_column(&before.requires)?;
-    let name = name.map(Name::parse_provider).transpose();
+    let name = name.map(parse_name).transpose();
     let (name, asks) = Error::both(name, requires(asked.clone()).and_then(Requirements::check))?;
     if let Some(name) = name {
         (policy.name, policy.name_key) = (name.text, name.key);
@@ -352,6 +352,15 @@ fn place(policy: &Policy, listing: &Listing<CatalogSort>) -> (SortValue, String)
         CatalogSort::CreatedAt => SortValue::Int(policy.created_at),
     };
     (value, policy.id.clone())
+}
+
+/// A name that can stand in a URL as one segment: clients take `.` and `..` out of theirs.
+fn parse_name(text: &str) -> Result<Name> {
+    match text.trim() {
+        "." | ".." => Err(Error::field("name", "must not be . or .., which clients take out of a URL")),
+        text if text.contains('/') => Err(Error::field("name", "must not hold a /, since it stands in the verify URL")),
+        text => Name::parse(text),
+    }
 }
 
 #[cfg(test)]

@@ -285,7 +285,8 @@ async fn apply(core: &Arc<Core>, found: &[Change]) -> Result<()> {
                 agent_secrets::take_over(core, &change.id).await?;
             }
             "agent_key" => {
-                let revoked = ["agent_key.delete", "agent_key.disable"].contains(&change.action.as_str());
+                let revoked = ["agent_key.delete", "agent_key.disable", "agent_key.revoke_leaked"]
+                    .contains(&change.action.as_str());
                 core.keys.forget(&change.id, revoked);
             }
             "general_key" | "provider" | "model" | "policy" => {

@@ -149,10 +149,15 @@ pub async fn reset_clock(core: &Core) -> Result<()> {
 /// The last that was done to each thing, in the order it was done; what was done to its secrets counts apart, since an
 /// enabled key's old secret stays retired.
 fn newest_of_each(lines: Vec<Line>) -> Vec<Line> {
-    let is_later = |line: &Line, later: &Line| later.id == line.id && is_of_secret(later) == is_of_secret(line);
+    let is_later = |line: &Line, later: &Line| later.id == line.id && matter_of(later) == matter_of(line);
     let is_last = |(at, line): (usize, &Line)| !lines[at + 1..].iter().any(|later| is_later(line, later));
     let last: Vec<bool> = lines.iter().enumerate().map(is_last).collect();
     lines.into_iter().zip(last).filter_map(|(line, is_last)| is_last.then_some(line)).collect()
+}
+
+/// What a line is about: one of these says nothing of another.
+fn matter_of(line: &Line) -> (bool, bool) {
+    (is_of_secret(line), line.action.ends_with(".revoke_leaked"))
 }
 
 fn is_of_secret(line: &Line) -> bool {
@@ -174,7 +179,7 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
         (_, "enable") => return Ok(Replay::Needless),
         ("agent_key", "delete") => {
             let found = store::agent_keys::get_standing(tx, &line.id).await?.is_some();
-            store::agent_keys::delete(tx, &line.id).await?;
+            store::agent_keys::delete(tx, &line.id, now).await?;
             store::callers::delete_of_key(tx, &line.id).await?;
             found
         }
@@ -182,6 +187,14 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
         ("agent_key", "disable" | "rotate" | "retire") => match store::agent_keys::get(tx, &line.id).await? {
             Some(mut key) if key.disabled_at == 0 => {
                 (key.disabled_at, key.version) = (now, key.version + 1);
+                store::agent_keys::update(tx, &key).await?;
+                true
+            }
+            _ => false,
+        },
+        ("agent_key", "revoke_leaked") => match store::agent_keys::get(tx, &line.id).await? {
+            Some(mut key) if key.leaked_at == 0 => {
+                (key.leaked_at, key.expires_at, key.version) = (now, key.expires_at.min(now), key.version + 1);
                 store::agent_keys::update(tx, &key).await?;
                 true
             }
@@ -197,7 +210,9 @@ async fn replay(tx: &mut Write, actor: &Actor, line: &Line, now: i64) -> Result<
             store::general_keys::delete(tx, &line.id).await?;
             found
         }
-        ("management_token", "delete" | "revoke") => store::restore::delete_token(tx, &line.id).await?,
+        ("management_token", "delete" | "revoke" | "revoke_leaked") => {
+            store::restore::delete_token(tx, &line.id).await?
+        }
         ("member", "delete") => store::restore::delete_member(tx, &line.id).await?,
         _ => return Ok(Replay::ByHand),
     };

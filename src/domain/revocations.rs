@@ -32,7 +32,7 @@ impl Line {
     /// The line for an event; `None` where it took nothing away.
     pub fn of(epoch: i64, event: &Event) -> Option<Line> {
         let (_, verb) = event.action.split_once('.')?;
-        let counts = ["delete", "disable", "enable", "revoke", "rotate", "retire"].contains(&verb)
+        let counts = ["delete", "disable", "enable", "revoke", "revoke_leaked", "rotate", "retire"].contains(&verb)
             || (event.action == "general_key.edit" && event.changes.contains("\"value\":\"changed\""));
         counts.then(|| Line {
             epoch,

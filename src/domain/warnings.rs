@@ -100,12 +100,24 @@ impl Warnings {
     /// neither webhook nor mail server nothing is told, and so nothing counts as told.
     ///
     /// # Errors
-    /// A storage failure; what waited is seen again.
+    /// A storage failure; what waited waits on.
     pub async fn flush(&self, core: &Core) -> Result<()> {
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting.is_empty() {
             return Ok(());
         }
+        let written = self.write(core, &waiting).await;
+        if written.is_err() {
+            // What was noted meanwhile is newer.
+            let mut noted = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            for (id, warning) in waiting {
+                noted.entry(id).or_insert(warning);
+            }
+        }
+        written
+    }
+
+    async fn write(&self, core: &Core, waiting: &HashMap<String, Warning>) -> Result<()> {
         let receivers = Receivers::read(core).await?;
         if receivers.is_none() {
             return Ok(());
@@ -114,12 +126,12 @@ impl Warnings {
         let mut told = Vec::with_capacity(waiting.len());
         let mut tx = core.store.write_aside().await?;
         for (id, warning) in waiting {
-            if let Some(told) = describe(&mut tx, &warning, now).await?
-                && store::webhook_deliveries::tell_once(&mut tx, &id, now).await?
+            if let Some(told) = describe(&mut tx, warning, now).await?
+                && store::webhook_deliveries::tell_once(&mut tx, id, now).await?
             {
                 receivers.tell(core, &mut tx, &told, now).await?;
             }
-            told.push(id);
+            told.push(id.clone());
         }
         tx.commit().await?;
         let mut known = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use super::{
     actor::Actor,
     audit::{ChangeTarget, Changes, record},
     change::{check_version, name_error},
-    delivery::{Outcome as Sent, Receiver, message},
+    delivery::{Outcome as Sent, Receiver, write_test},
     idempotency::{Idempotency, Outcome},
     ids,
     name::Name,
@@ -214,12 +214,10 @@ pub async fn delete(core: &Core, actor: &Actor, id: &str, version: Option<i64>) 
 /// # Errors
 /// [`Code::NotFound`]; a storage failure.
 pub async fn test(core: &Core, id: &str) -> Result<Delivery> {
-    let now = core.clock.now_ms();
     let mut tx = core.store.write_aside().await?;
     let webhook = found(&mut tx, id).await?;
     let data = json!({ "webhook": { "id": id, "name": webhook.name } });
-    let message = message(core, &Receiver::Webhook(&webhook), TEST, &data, now)?;
-    store::webhook_deliveries::insert(&mut tx, &message).await?;
+    let message = write_test(core, &mut tx, &Receiver::Webhook(&webhook), TEST, &data).await?;
     tx.commit().await?;
     Ok(message)
 }

@@ -17,7 +17,8 @@ use lettre::{
     transport::smtp::{
         authentication::{Credentials, DEFAULT_MECHANISMS},
         client::AsyncSmtpConnection,
-        extension::ClientId,
+        commands::{Data, Mail, Rcpt},
+        extension::{ClientId, MailParameter},
     },
 };
 use tokio_rustls::rustls::ClientConfig;
@@ -111,10 +112,15 @@ impl SmtpError {
         SmtpError { status: 0, words: own_setting(words), is_final: false }
     }
 
-    /// The server's refusal; with 5xx it is final.
+    /// The server's refusal.
     pub(super) fn refused(status: u16, words: &str) -> SmtpError {
         let clean: String = words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        SmtpError { status, words: clean.trim().chars().take(MAX_WORDS).collect(), is_final: status >= 500 }
+        SmtpError { status, words: clean.trim().to_owned(), is_final: false }
+    }
+
+    /// With as many of the words as are repeated.
+    fn shortened(self) -> SmtpError {
+        SmtpError { words: self.words.chars().take(MAX_WORDS).collect(), ..self }
     }
 }
 
@@ -156,24 +162,39 @@ impl Smtp {
     pub async fn send(&self, letter: Letter<'_>) -> Result<u16, SmtpError> {
         let message = self.written(letter)?;
         match tokio::time::timeout(PATIENCE, self.hand_over(&message)).await {
-            Ok(Ok(status)) => Ok(status),
-            Ok(Err(error)) => Err(self.without_password(error)),
+            Ok(Ok((status, mut connection))) => {
+                // The server has it, whatever becomes of the farewell.
+                tokio::time::timeout(FAREWELL, connection.quit()).await.map(drop).unwrap_or_default();
+                Ok(status)
+            }
+            Ok(Err(error)) => Err(self.without_password(error).shortened()),
             Err(_) => Err(SmtpError::broken(&format!("it did not take the letter within {} s", PATIENCE.as_secs()))),
         }
     }
 
-    async fn hand_over(&self, message: &Message) -> Result<u16, SmtpError> {
+    /// Only what the server says of the recipient or of the letter is final: a greeting, a login or a sender that it refuses today
+    /// is for whoever runs them to mend.
+    async fn hand_over(&self, message: &Message) -> Result<(u16, AsyncSmtpConnection), SmtpError> {
         let line = Line::open(&self.target, self.security, &self.policy, &self.tls, &self.hello).await?;
         let mut connection =
-            AsyncSmtpConnection::connect_with_transport(Box::new(line), &self.hello).await.map_err(told_for_now)?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(line), &self.hello).await.map_err(told)?;
         if let Some(SmtpLogin { user, password }) = &self.login {
             let credentials = Credentials::new(user.clone(), password.to_string());
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(told_for_now)?;
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(told)?;
         }
-        let taken = connection.send(message.envelope(), &message.formatted()).await.map_err(told)?;
-        // The server has it, whatever becomes of the farewell.
-        tokio::time::timeout(FAREWELL, connection.quit()).await.map(drop).unwrap_or_default();
-        Ok(u16::from(taken.code()))
+        let envelope = message.envelope();
+        let mut addresses = envelope.to().iter().chain(envelope.from());
+        let parameters = match addresses.all(|address| address.to_string().is_ascii()) {
+            true => Vec::new(),
+            false => vec![MailParameter::SmtpUtfEight],
+        };
+        connection.command(Mail::new(envelope.from().cloned(), parameters)).await.map_err(told)?;
+        for to in envelope.to() {
+            connection.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(told_of_letter)?;
+        }
+        connection.command(Data).await.map_err(told)?;
+        let taken = connection.message(&message.formatted()).await.map_err(told_of_letter)?;
+        Ok((u16::from(taken.code()), connection))
     }
 
     /// The letter as it goes over the line: header lines and text are encoded so that nothing in them ends a line.
@@ -253,9 +274,10 @@ fn told(error: lettre::transport::smtp::Error) -> SmtpError {
     }
 }
 
-/// The same of what came before the letter: a password that is wrong today says nothing of the letter.
-fn told_for_now(error: lettre::transport::smtp::Error) -> SmtpError {
-    SmtpError { is_final: false, ..told(error) }
+/// The same of the recipient or the letter: 5xx is final.
+fn told_of_letter(error: lettre::transport::smtp::Error) -> SmtpError {
+    let error = told(error);
+    SmtpError { is_final: error.status >= 500, ..error }
 }
 
 /// Says that nobody sat and wrote this, so that no machine answers it.
@@ -349,11 +371,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_with_5xx_and_never_holds_the_password() {
+    fn a_refusal_never_holds_the_password() {
         let smtp = smtp("smtps://mail.example.com", Some(("me", "a-password"))).expect("a server");
-        assert!(SmtpError::refused(550, "no such user").is_final);
-        assert!(!SmtpError::refused(451, "not\r\nnow").is_final);
-        for words in ["535 a-password is wrong", "AG1lAGEtcGFzc3dvcmQ= is wrong", "YS1wYXNzd29yZA== is wrong"] {
+        assert_eq!(SmtpError::refused(451, "not\r\nnow").words, "not  now");
+        let at_the_end = format!("{}a-password is wrong", " ".repeat(MAX_WORDS - 5));
+        for words in
+            ["535 a-password is wrong", "AG1lAGEtcGFzc3dvcmQ= is wrong", "YS1wYXNzd29yZA== is wrong", &at_the_end]
+        {
             let error = smtp.without_password(SmtpError::refused(535, words));
             assert!(!error.words.contains("wrong"), "{error:?}");
         }

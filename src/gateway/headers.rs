@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use vault::ProviderSecret;
 
 use crate::{
-    auth::CREDENTIAL_HEADERS,
+    auth::{self, CREDENTIAL_HEADERS},
     egress::RequestHead,
     error::{Code, Error, Result},
 };
@@ -31,19 +31,23 @@ const RETURNED_FAMILIES: [&str; 14] = [
     "x-cohere-",
 ];
 
-/// Refuses a call that would carry a Keyward token to a provider: in another header than the four, or in its URL.
+/// Refuses a call that would carry a Keyward token to a provider, or the secret of another form that it was made with: in another
+/// header than the four, or in its URL.
 ///
 /// # Errors
 /// [`Code::ConflictingCredentials`].
 pub fn check_no_token(headers: &HeaderMap, uri: &Uri) -> Result<()> {
+    let own = auth::credential(headers).ok().filter(|own| vault::can_be_foreign(own)).map(memchr::memmem::Finder::new);
+    let holds =
+        |bytes: &[u8]| vault::contains_token(bytes) || own.as_ref().is_some_and(|own| own.find(bytes).is_some());
     for (name, value) in headers {
-        if !CREDENTIAL_HEADERS.contains(&name.as_str()) && vault::contains_token(value.as_bytes()) {
+        if !CREDENTIAL_HEADERS.contains(&name.as_str()) && holds(value.as_bytes()) {
             return Err(leak(&format!("the header {name}")));
         }
     }
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let decoded = || -> Vec<u8> { percent_encoding::percent_decode_str(path).collect() };
-    if vault::contains_token(path.as_bytes()) || (path.contains('%') && vault::contains_token(&decoded())) {
+    if holds(path.as_bytes()) || (path.contains('%') && holds(&decoded())) {
         return Err(leak("the URL"));
     }
     Ok(())

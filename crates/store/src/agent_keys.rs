@@ -446,12 +446,12 @@ pub async fn disabled_at(
     Ok(standing(db.keyring(), rows))
 }
 
-/// Deletes a key with all its secrets.
+/// Deletes a key with all its secrets, at `now`.
 ///
 /// # Errors
 /// [`StoreError::Stale`] where the row stays: nobody is told that a key is gone which is not.
-pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
-    execute!(tx, "DELETE FROM agent_secrets WHERE agent_key_id = $1", id)?;
+pub async fn delete(tx: &mut Write, id: &str, now: i64) -> Result<(), StoreError> {
+    agent_secrets::delete_of_key(tx, id, now).await?;
     spending::delete_of_key(tx, id).await?;
     match execute!(tx, "DELETE FROM agent_keys WHERE id = $1", id)? {
         0 => Err(StoreError::Stale { table: "agent_keys", id: id.to_owned() }),

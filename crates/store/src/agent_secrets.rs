@@ -85,13 +85,52 @@ pub async fn set_end(tx: &mut Write, secret: &AgentSecretRow) -> Result<(), Stor
     }
 }
 
-/// Deletes a secret.
+/// Deletes a secret, at `now`; one that another product issued is remembered as over.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn delete(tx: &mut Write, id: &str) -> Result<(), StoreError> {
+pub async fn delete(tx: &mut Write, id: &str, now: i64) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO ended_secrets (digest, ended_at) SELECT digest, $2 FROM agent_secrets \
+         WHERE id = $1 AND masked_secret <> '' AND substr(masked_secret, 1, 3) <> 'kw_' ON CONFLICT (digest) DO NOTHING",
+        id,
+        now
+    )?;
     execute!(tx, "DELETE FROM agent_secrets WHERE id = $1", id)?;
     Ok(())
+}
+
+/// The same of all secrets of a key.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete_of_key(tx: &mut Write, agent_key_id: &str, now: i64) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO ended_secrets (digest, ended_at) SELECT digest, $2 FROM agent_secrets \
+         WHERE agent_key_id = $1 AND masked_secret <> '' AND substr(masked_secret, 1, 3) <> 'kw_' \
+         ON CONFLICT (digest) DO NOTHING",
+        agent_key_id,
+        now
+    )?;
+    execute!(tx, "DELETE FROM agent_secrets WHERE agent_key_id = $1", agent_key_id)?;
+    Ok(())
+}
+
+/// Whether a secret that another product issued is over here.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn has_ended(db: &mut impl Handle, digest: &str) -> Result<bool, StoreError> {
+    let found = query!(
+        fetch_optional,
+        db,
+        Count,
+        "SELECT CAST(1 AS BIGINT) AS n FROM ended_secrets WHERE digest = $1",
+        digest
+    )?;
+    Ok(found.is_some())
 }
 
 /// Notes the last use of a secret; outside the row's MAC, since it grants nothing.

@@ -77,7 +77,7 @@ pub async fn contradictions(db: &mut impl Handle, table: &str) -> Result<Vec<Con
                     Contradiction,
                     concat!(
                         "SELECT e.target_id AS id, e.seq, e.action FROM audit_events e JOIN ", $name,
-                        " t ON t.id = e.target_id WHERE (e.action LIKE '%.delete' OR e.action = 'member.remove') \
+                        " t ON t.id = e.target_id WHERE (e.action LIKE '%.delete' OR e.action IN ('member.remove', 'management_token.revoke_leaked')) \
                          ORDER BY e.seq LIMIT 1000"
                     )
                 ),)+
@@ -104,6 +104,13 @@ pub async fn contradictions(db: &mut impl Handle, table: &str) -> Result<Vec<Con
              WHERE e.action = 'agent_key.disable' AND t.disabled_at = 0 AND NOT EXISTS (SELECT 1 FROM audit_events l \
              WHERE l.target_id = e.target_id AND l.seq > e.seq AND l.action IN ('agent_key.enable', 'agent_key.delete')) \
              ORDER BY e.seq LIMIT 1000"
+        )?);
+        found.extend(query!(
+            fetch_all,
+            db,
+            Contradiction,
+            "SELECT e.target_id AS id, e.seq, e.action FROM audit_events e JOIN agent_keys t ON t.id = e.target_id \
+             WHERE e.action = 'agent_key.revoke_leaked' AND t.leaked_at = 0 ORDER BY e.seq LIMIT 1000"
         )?);
     }
     Ok(found)

@@ -3,6 +3,7 @@
 use crate::{
     Handle, StoreError, Write,
     db::{execute, query},
+    listing::Count,
 };
 
 /// A message to a webhook, or to a member by e-mail.
@@ -139,6 +140,24 @@ pub async fn newest(db: &mut impl Handle, webhook_id: &str, limit: i64) -> Resul
         webhook_id,
         limit
     )
+}
+
+/// How many messages of a type wait for a webhook, or for a member by e-mail; of one that is given up none does.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn waiting(db: &mut impl Handle, webhook_id: &str, member_id: &str, event: &str) -> Result<i64, StoreError> {
+    let count = query!(
+        fetch_one,
+        db,
+        Count,
+        "SELECT COUNT(*) AS n FROM webhook_deliveries \
+         WHERE webhook_id = $1 AND member_id = $2 AND event = $3 AND delivered_at = 0 AND next_try_at > 0",
+        webhook_id,
+        member_id,
+        event
+    )?;
+    Ok(count.n)
 }
 
 /// Deletes the e-mails to a member.

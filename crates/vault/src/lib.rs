@@ -52,7 +52,7 @@ pub use provider_value::{ProviderValue, ValueError};
 pub use purpose_key::{KeyPlace, Purpose, PurposeKey};
 pub use recovery_code::RecoveryCode;
 pub use seal::{Place, ResealError, Resealed, SealError};
-pub use token::{FoundToken, MAX_TOKEN_LEN, Token, TokenError, TokenKind, contains_token, find_tokens};
+pub use token::{FoundToken, MAX_TOKEN_LEN, Token, TokenError, TokenKind, can_be_foreign, contains_token, find_tokens};
 pub use totp::TotpSecret;
 pub use webhook_secret::WebhookSecret;
 pub use wrapped_key::{CHECK_TEXT, check_associated_data};

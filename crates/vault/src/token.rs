@@ -46,9 +46,7 @@ impl Token {
     /// What is kept of an agent's secret that another product issued: 16 to 512 visible ASCII characters that do not begin
     /// like one of ours, which would be a mistyped one.
     pub fn foreign(text: &[u8]) -> Option<Token> {
-        let is_ours = text.starts_with(b"kw_") || text.starts_with(b"kwm_");
-        let can_be = (16..=512).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic) && !is_ours;
-        can_be.then(|| Token::of_checked(TokenKind::Agent, text))
+        can_be_foreign(text).then(|| Token::of_checked(TokenKind::Agent, text))
     }
 
     /// Whose secret it is.
@@ -83,6 +81,12 @@ pub enum TokenError {
     /// The checksum does not fit.
     #[error("not a Keyward key: a character is wrong; copy it again in full")]
     Checksum,
+}
+
+/// Whether a text can be a secret that [`Token::foreign`] takes.
+pub fn can_be_foreign(text: &[u8]) -> bool {
+    let is_ours = text.starts_with(b"kw_") || text.starts_with(b"kwm_");
+    (16..=512).contains(&text.len()) && !is_ours && text.iter().all(u8::is_ascii_graphic)
 }
 
 /// Whether a well-formed agent key or management token stands anywhere inside `bytes`, whatever surrounds it.

@@ -10,7 +10,7 @@ use store::callers::Caller;
 
 use super::{
     AgentKeyRow, AgentStatus, LIST,
-    limits::{LimitFields, Typed},
+    limits::{LimitFields, Typed, unpriced},
     rotate::{Secrets, changed_meanwhile},
 };
 use crate::{
@@ -68,6 +68,8 @@ pub struct AgentKeyEditPage {
     pub secrets: Secrets,
     /// Its budgets.
     pub budgets: Vec<BudgetRow>,
+    /// Models that a budget in money shuts, in words; empty where it shuts none.
+    pub unpriced: String,
     /// Its last days.
     pub charts: Charts,
     /// From where it was called lately, the newest first.
@@ -260,6 +262,11 @@ pub async fn show(
         shell: session.shell(Nav::Keys).saying(done),
         secrets: Secrets::new(&secrets, forms::nonce(&state.core)?, now),
         owner,
+        unpriced: if budgets.iter().any(|spent| spent.budget.unit == Unit::CostMicros) {
+            unpriced(state)
+        } else {
+            String::new()
+        },
         budgets: budgets.into_iter().map(|spent| BudgetRow::new(spent, now)).collect(),
         charts: Charts::new(Period::Week, &counted, now),
         callers: callers.into_iter().map(|caller| CallerRow::new(caller, now)).collect(),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    console::{forms::Refused, parts::Field},
+    console::{State, forms::Refused, parts::Field},
     domain::{
         budgets::{Budget, Period, Unit},
         key_limits::{self, KeyLimits},
@@ -250,5 +250,17 @@ impl LimitFields {
                 .chain(fields.budgets.iter().map(|budget| &budget.field))
                 .any(|field| field.error.is_some());
         LimitFields { is_open, ..fields }
+    }
+}
+
+/// The models without prices, in words: some by name, and how many more.
+pub fn unpriced(state: &State) -> String {
+    /// So many are told by name.
+    const TOLD: usize = 5;
+    // While the catalog is unread nobody is called, and nothing is to be told.
+    let names = state.core.catalog().unpriced().unwrap_or_default();
+    match names.len() {
+        0..=TOLD => names.join(", "),
+        all => format!("{} and {} more", names[..TOLD].join(", "), all - TOLD),
     }
 }

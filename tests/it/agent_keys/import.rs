@@ -38,8 +38,8 @@ async fn an_agent_goes_on_with_the_secret_it_has() {
 
     let keys = json!([
         { "token": hex(LITELLM), "key_alias": "Search", "key_name": "sk-...6789", "models": [World::MODEL], "rpm_limit": 2,
-          "max_budget": 5.0, "budget_duration": "30d", "expires": null, "spend": 0.1, "metadata": { "tags": ["prod"] } },
-        { "token": hex("sk-blocked-0123456789"), "key_alias": "Search", "blocked": true, "team_id": "t" },
+          "max_budget": 5.0, "budget_duration": "30d", "expires": null, "spend": 0.0, "metadata": { "tags": ["prod"] } },
+        { "token": hex("sk-blocked-0123456789"), "key_alias": "Search", "blocked": true, "models": ["*"], "team_id": "t" },
         { "token": hex("sk-over-0123456789"), "key_alias": "Over", "expires": "2020-01-01T00:00:00Z" },
         { "token": hex(LITELLM), "key_alias": "Again" },
     ]);
@@ -58,7 +58,7 @@ async fn an_agent_goes_on_with_the_secret_it_has() {
     let (search, blocked) = (&done["created"][0]["agent_key"], &done["created"][1]["agent_key"]);
     assert_eq!((&search["name"], &search["masked_secret"]), (&json!("Search"), &json!("sk-******6789")));
     assert_eq!((&blocked["name"], &blocked["status"]), (&json!("Search 2"), &json!("disabled")));
-    assert_eq!(search["tags"], json!(["prod"]));
+    assert_eq!(search["tags"], json!(["litellm:prod"]));
     assert_eq!(search["limits"]["budgets"], json!([{ "period": "month", "unit": "cost_micros", "amount": 5_000_000 }]));
     assert_eq!(search.get("secret"), None);
 
@@ -101,13 +101,29 @@ async fn keys_of_unkey_and_of_any_list_of_hashes_are_taken_over_and_can_be_revok
     let provider = FakeProvider::start().await;
     keyward.with_linked_model(&provider).await;
     let api = keyward.api();
-    let unkey = json!([{ "id": "key_1", "hash": STANDARD.encode(sha256(UNKEY)), "start": "prod_tes", "name": null,
-        "enabled": true, "expires": null, "ratelimits": [{ "name": "r", "limit": 50, "duration": 60000 }] }]);
-    let done = import(&api, "unkey", unkey).await.expect(200).json();
+    // Rows as its MySQL writes them, one of them deleted there.
+    let row = |secret: &str, deleted: Value| {
+        json!({ "id": "key_1", "hash": STANDARD.encode(sha256(secret)), "start": "prod_tes", "name": null, "enabled": 1,
+            "expires": null, "deleted_at_m": deleted, "ratelimit_limit": 50, "ratelimit_duration": 60000 })
+    };
+    let unkey = json!([row(UNKEY, Value::Null), row("prod_test_Unkey_of_old", json!(1_700_000_000_000_i64))]);
+    let done = import(&api, "unkey", unkey.clone()).await.expect(200).json();
+    assert_eq!((indices(&done["created"]), indices(&done["skipped"])), (vec![0], vec![1]));
     let key = &done["created"][0]["agent_key"];
     assert_eq!((&key["name"], &key["masked_secret"]), (&json!("prod_tes"), &json!("prod******")));
     assert_eq!(key["limits"]["requests_per_minute"], 50);
-    keyward.agent(UNKEY).chat(World::MODEL).await.expect(200);
+    let agent = keyward.agent(UNKEY);
+    agent.chat(World::MODEL).await.expect(200);
+    // It goes to no provider in another place either.
+    let elsewhere = agent.request(Method::POST, "/v1/chat/completions").header("x-litellm-api-key", UNKEY);
+    let elsewhere = elsewhere.json(&json!({ "model": World::MODEL, "messages": [] }));
+    agent.send(elsewhere).await.refused(400, "conflicting_credentials");
+    agent.post(&format!("/v1/chat/completions?key={UNKEY}"), json!({ "model": World::MODEL })).await.expect(400);
+    // One that was deleted here does not come back with the same list.
+    api.delete(&format!("/agent-keys/{}", key["id"].as_str().unwrap())).await.expect(204);
+    let again = import(&api, "unkey", unkey).await.expect(200).json();
+    assert_eq!(again["skipped"][0]["detail"], "it was here, and was deleted or rotated");
+    agent.chat(World::MODEL).await.refused(401, "invalid_api_key");
 
     let mine = "my-own-secret-of-long-ago";
     let plain = json!([{ "name": "mine", "sha256": hex(mine), "start": "my-o", "expires_at": "2099-01-01T00:00:00Z",

@@ -117,3 +117,23 @@ async fn keys_are_found_in_files_logs_and_history_without_being_shown() {
     }
     assert_eq!(scan(folder.path(), &[]).status.code(), Some(2));
 }
+
+#[tokio::test]
+async fn a_restored_copy_brings_no_leaked_key_back() {
+    let keyward = TestServer::start_on_sqlite().await;
+    let api = keyward.api();
+    let key = api.agent_key("leaked").await;
+    let secret = key["secret"].as_str().unwrap().to_owned();
+    let home = keyward.stop().await;
+    let copy = home.saved();
+    let keyward = home.serve().start().await;
+    assert_eq!(report(&keyward.api_with(None), &secret).await, "revoked");
+    let home = keyward.stop().await;
+    home.put_back(&copy);
+    let done = home.run(&["restore", "accept"], "").await;
+    assert!(done.status.success(), "{done:?}");
+    let keyward = home.serve().start().await;
+    assert_eq!(report(&keyward.api_with(None), &secret).await, "already_ended");
+    let told = keyward.api().get(&format!("/agent-keys/{}", key["id"].as_str().unwrap())).await.expect(200).json();
+    assert!(told["leaked_at"].is_string(), "{told}");
+}

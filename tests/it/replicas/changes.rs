@@ -30,6 +30,40 @@ async fn a_key_revoked_at_one_is_refused_at_the_other_and_its_stream_there_ends(
 }
 
 #[tokio::test]
+async fn a_key_reported_as_leaked_at_one_is_refused_at_the_other_and_its_stream_there_ends() {
+    let pair = Pair::start().await;
+    let agent = pair.second.agent(pair.world.agent.secret());
+    let stage = pair.provider.stage();
+    stage.open();
+    let mut stream = agent.stream(json!({ "model": World::MODEL, "stream": true, "messages": [] })).await;
+    let body = json!({ "key": pair.world.agent.secret() });
+    let told = pair.first.api_with(None).post("/agent-keys/revoke-leaked", body).await.expect(200).json();
+    assert_eq!(told["result"], "revoked");
+    until("the refusal at the other server", async || {
+        let answer = agent.chat(World::MODEL).await;
+        assert!([200, 401].contains(&answer.status), "{answer}");
+        answer.status == 401
+    })
+    .await;
+    assert!(stream.next().await.is_err());
+    stage.caller_left().await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_product_imported_at_one_is_good_at_the_other() {
+    let pair = Pair::start().await;
+    let secret = "sk-test-of-another-product";
+    let agent = pair.second.agent(secret);
+    agent.chat(World::MODEL).await.expect(401);
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = json!({ "issuer": "sha256", "agent_keys": [{ "name": "of old", "sha256": hash }] });
+    pair.first.api().post("/agent-keys/import", keys).await.expect(200);
+    pair.first.agent(secret).chat(World::MODEL).await.expect(200);
+    until("the other server's good answer", async || agent.chat(World::MODEL).await.status == 200).await;
+}
+
+#[tokio::test]
 async fn a_key_disabled_at_one_is_disabled_at_the_other_until_it_is_enabled() {
     let pair = Pair::start().await;
     let agent = pair.second.agent(pair.world.agent.secret());

@@ -22,7 +22,9 @@ struct Stage {
     session: String,
     app: Authenticator,
     issuer: FakeIssuer,
-    ids: [(&'static str, String); 4],
+    /// What a webhook's messages are signed with.
+    webhook: String,
+    ids: [(&'static str, String); 6],
 }
 
 impl Stage {
@@ -39,8 +41,22 @@ impl Stage {
         let linked = api.provider("fake", "openai-compatible", &provider.base_url(), &key).await;
         let model = api.model(World::MODEL, &linked).await;
         let agent = api.agent_key("ABC-Key").await;
+        let service =
+            json!({ "name": "service", "kind": "service", "base_url": provider.origin(), "general_key_id": key["id"] });
+        api.post("/providers", service).await;
+        let webhook = json!({ "name": "webhook", "url": format!("{}/hook", provider.origin()) });
+        let webhook = api.post("/webhooks", webhook).await.expect(201).json();
+        let policy = api.post("/policies", json!({ "name": "policy" })).await.expect(201).json();
         let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
-        let ids = [("general", id(&key)), ("agent", id(&agent)), ("providers", id(&linked)), ("models", id(&model))];
+        let ids = [
+            ("general", id(&key)),
+            ("agent", id(&agent)),
+            ("providers", id(&linked)),
+            ("models", id(&model)),
+            ("webhooks", id(&webhook)),
+            ("policies", id(&policy)),
+        ];
+        let webhook = webhook["secret"].as_str().unwrap().to_owned();
         let secret = agent["secret"].as_str().unwrap().to_owned();
         let answer = keyward.sign_in(EMAIL, PASSWORD).await.expect(303);
         let session = answer.header("set-cookie").unwrap().split([';', '=']).nth(1).unwrap().to_owned();
@@ -48,7 +64,7 @@ impl Stage {
         for code in [&app.next_code(), &app.recovery_codes[0]] {
             keyward.sign_in_with_code(EMAIL, PASSWORD, code).await.expect(303);
         }
-        Self { keyward, api, token, secret, session, app, issuer, ids }
+        Self { keyward, api, token, secret, session, app, issuer, webhook, ids }
     }
 
     /// A path with the id that belongs into it.
@@ -135,6 +151,8 @@ impl Stage {
                     json!({ "name": "a third", "value": SECOND_CANARY }),
                     json!({ "name": "a fourth", "value": SECOND_CANARY, "general_key_value": SECOND_CANARY, "x": 1 }),
                     json!({ "general_key_value": SECOND_CANARY }),
+                    json!({ "issuer": "sha256", "agent_keys": [{ "name": "n", "sha256": SECOND_CANARY }, SECOND_CANARY] }),
+                    json!({ "issuer": SECOND_CANARY, "agent_keys": [] }),
                     json!({ "base_url": "https://api.example.com/v1", "general_key_value": SECOND_CANARY }),
                 ] {
                     let request =
@@ -158,7 +176,11 @@ impl Stage {
             "/openai/deployments/small/chat/completions",
             "/providers/fake/chat/completions",
             "/v1/realtime?model=small",
+            "/agents/service/tools",
             "/auth/verify",
+            "/auth/policies/policy/verify",
+            "/oauth2/introspect",
+            "/leaks",
             "/metrics",
             "/readyz",
             "/nowhere",
@@ -195,6 +217,7 @@ impl Stage {
             ("the session", &self.session),
             ("the master key", master_key),
             ("the app's secret", &self.app.secret),
+            ("the webhook's secret", &self.webhook["whsec_".len()..]),
             ("the client's secret", FakeIssuer::CLIENT_SECRET),
         ];
         secrets.extend(self.app.recovery_codes.iter().chain(&plain).map(|code| ("a recovery code", code.as_str())));
@@ -231,7 +254,9 @@ async fn after_every_route_no_secret_is_found_in_an_answer_a_log_or_a_file() {
     // Shown once each, to whom they are for.
     let transcript = stage.keyward.transcript();
     let mut rest = transcript.clone();
-    for shown in [&stage.secret, &stage.session, &stage.app.secret].into_iter().chain(&stage.app.recovery_codes) {
+    for shown in
+        [&stage.secret, &stage.session, &stage.app.secret, &stage.webhook].into_iter().chain(&stage.app.recovery_codes)
+    {
         assert_eq!(transcript.matches(shown.as_str()).count(), 1, "a secret was shown again");
         rest = rest.replacen(shown.as_str(), "", 1);
     }

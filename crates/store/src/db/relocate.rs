@@ -44,7 +44,7 @@ macro_rules! tables {
 }
 
 /// Every table that is copied, the installation's last. Who serves, and what it counted last, stays behind.
-static TABLES: [Table; 30] = tables![
+static TABLES: [Table; 31] = tables![
     "chain_head",
     "audit_events",
     "changes",
@@ -62,6 +62,7 @@ static TABLES: [Table; 30] = tables![
     "general_key_secrets",
     "agent_keys",
     "agent_secrets",
+    "ended_secrets",
     "providers",
     "models",
     "links",
