@@ -25,7 +25,7 @@ use crate::{
         list::{ListParams, Params},
         moment::Moment,
         page,
-        parts::{Field, Rights, Things},
+        parts::{Choice, Field, Rights, Things},
         session::Session,
         shell::{Flash, Nav, Shell},
     },
@@ -37,10 +37,11 @@ use crate::{
         callers,
         key_budgets::{self, Spent},
         key_limits::KeyLimits,
+        roles::{Permission, Reach},
         roster,
         usage::{self, Period},
     },
-    error::Code,
+    error::{Code, Result},
 };
 
 /// `GET /keys/agent/{id}`, and `GET /keys/agent/{id}/edit`; `POST` to the latter: `name`, those of [`Typed`], `version`.
@@ -58,6 +59,10 @@ pub struct AgentKeyEditPage {
     pub description: Field,
     /// Tags, as typed.
     pub tags: Field,
+    /// Whose it may be; empty where the member may not give it away.
+    pub owners: Vec<Choice>,
+    /// What is wrong with whose it is to be.
+    pub owner_error: Option<String>,
     /// Its limits, as typed.
     pub limits: LimitFields,
     /// The version read.
@@ -156,6 +161,7 @@ pub struct Fields {
     name: String,
     description: String,
     tags: String,
+    owner_id: String,
     version: String,
     #[serde(flatten)]
     limits: Typed,
@@ -188,7 +194,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, Id(id): 
         name: Some(fields.name.clone()),
         description: Some(fields.description.clone()),
         tags: Some(words(&fields.tags)),
-        owner_id: None,
+        owner_id: Some(fields.owner_id.clone()).filter(|id| !id.is_empty()),
         limits: Some(Box::new(|_| Ok(limits))),
     };
     match agent_keys::edit(&state.core, session.actor(), &id, Some(version), edit).await {
@@ -245,6 +251,7 @@ pub async fn show(
         name: key.name.clone(),
         description: key.description.clone(),
         tags: key.tags.trim().to_owned(),
+        owner_id: key.member_id.clone(),
         version: key.version.to_string(),
         limits: Typed::of(&limits),
     });
@@ -274,12 +281,32 @@ pub async fn show(
         name: Field::new(fields.name, refused.take("name")),
         description: Field::new(fields.description, refused.take("description")),
         tags: Field::new(fields.tags, refused.take("tags")),
+        owners: owners(state, session, &fields.owner_id).await?,
+        owner_error: refused.take("owner_id"),
         limits: LimitFields::new(fields.limits, &default, &mut refused),
         version: fields.version,
         rights: session.rights(Things::AgentKeys),
         error: refused.rest(),
     };
     page(refused.status, &shown)
+}
+
+/// The members that a key may be given to, with whose it is chosen.
+async fn owners(state: &State, session: &Session, chosen: &str) -> Result<Vec<Choice>> {
+    if session.actor().authority.reach(Permission::CreateAgentKeys) < Reach::All {
+        return Ok(Vec::new());
+    }
+    let members = roster::active(&state.core).await?;
+    let mut choices = Vec::new();
+    if !members.iter().any(|member| member.id == chosen) {
+        choices.push(Choice { value: String::new(), label: String::from("As it is"), selected: true });
+    }
+    choices.extend(members.into_iter().map(|member| Choice {
+        selected: member.id == chosen,
+        label: member.name,
+        value: member.id,
+    }));
+    Ok(choices)
 }
 
 async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fields) -> Answer {
@@ -302,6 +329,7 @@ async fn show_conflict(state: &State, session: &Session, id: &str, fields: &Fiel
             ("name", fields.name.as_str()),
             ("description", fields.description.as_str()),
             ("tags", fields.tags.as_str()),
+            ("owner_id", fields.owner_id.as_str()),
         ]
         .into_iter()
         .chain(fields.limits.fields())

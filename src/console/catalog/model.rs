@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::State as AxumState;
+use llm::Kind;
 use serde::Deserialize;
 
 use super::{
@@ -202,7 +203,9 @@ async fn show(state: &State, session: &Session, id: Option<&str>, fields: Fields
         None => String::new(),
     };
     let keys = general_keys::all(&state.core).await?;
-    let providers = provider_cards::choices(&state.core).await?;
+    let mut providers = provider_cards::choices(&state.core).await?;
+    // A service has no models.
+    providers.retain(|(provider, _)| provider.kind != Kind::Service.as_str());
     let where_to = providers.iter().find(|(provider, _)| provider.id == fields.provider_id);
     let where_to = where_to.map(|(provider, _)| provider.base_url.clone()).unwrap_or_default();
     let shown = ModelFormPage {

@@ -69,6 +69,17 @@ fn measure(folder: &Path, seconds: u32, rounds: u32) -> Result<(), String> {
         answered += ours.iter().map(|round| round.calls).sum::<u64>();
         print_rows(connections, ["nginx", "Keyward"], &nginx, &ours);
     }
+    let limited = Load::chat_as(folder.join("limited.lua"), &keyward.limited_agent_secret()?, seconds)?;
+    println!("\n## The same with a key that has limits\n\n{HEADING}");
+    for connections in CONNECTIONS {
+        let (mut free, mut bound) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            free.push(chat.drive(keyward.site(), connections)?);
+            bound.push(limited.drive(keyward.site(), connections)?);
+        }
+        answered += free.iter().chain(&bound).map(|round| round.calls).sum::<u64>();
+        print_rows(connections, ["no limit", "limits"], &free, &bound);
+    }
     println!("\n## A verification\n\n{HEADING}");
     for connections in CONNECTIONS {
         let (nginx, ours) = side_by_side(&check, &gate, &keyward.verification(), connections, rounds)?;
@@ -79,7 +90,8 @@ fn measure(folder: &Path, seconds: u32, rounds: u32) -> Result<(), String> {
         proxy.process.megabytes(),
         keyward.site().process.megabytes()
     );
-    let open_at_the_ends = CONNECTIONS.iter().map(|count| u64::from(*count)).sum::<u64>() * u64::from(rounds);
+    // Of the chat calls there were three runs.
+    let open_at_the_ends = CONNECTIONS.iter().map(|count| u64::from(*count)).sum::<u64>() * u64::from(rounds) * 3;
     keyward.check_usage(answered, open_at_the_ends)
 }
 

@@ -197,6 +197,15 @@ impl Keyward {
         &self.agent_secret
     }
 
+    /// Another agent key, with each kind of limit and none of them reached.
+    pub fn limited_agent_secret(&self) -> Result<String, String> {
+        let body = "{\"name\":\"limited\",\"limits\":{\"requests_per_minute\":1000000,\"tokens_per_minute\":1000000000000,\
+                    \"calls_in_flight\":1000000,\"budgets\":[{\"period\":\"month\",\"unit\":\"tokens\",\"amount\":1000000000000}]}}";
+        let mut connection = Connection::open(self.site.port)?;
+        let (status, answer) = connection.call("POST", "/api/v1/agent-keys", &self.token, body)?;
+        if status == 201 { Ok(member(&answer, "secret")?.to_owned()) } else { Err(format!("{status} {answer}")) }
+    }
+
     /// Secrets of agent keys spread over all there are.
     pub fn secrets(&self) -> &[String] {
         &self.secrets

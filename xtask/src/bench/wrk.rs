@@ -47,12 +47,17 @@ pub fn chat_body() -> String {
 impl Load {
     /// Chat calls.
     pub fn chat(folder: &Path, secret: &str, seconds: u32) -> Result<Self, String> {
+        Self::chat_as(folder.join("chat.lua"), secret, seconds)
+    }
+
+    /// The same, by a script of this name.
+    pub fn chat_as(script_path: PathBuf, secret: &str, seconds: u32) -> Result<Self, String> {
         let script = format!(
             "wrk.method = 'POST'\nwrk.path = '/v1/chat/completions'\nwrk.body = '{}'\n\
              wrk.headers['Content-Type'] = 'application/json'\nwrk.headers['Authorization'] = 'Bearer {secret}'\n",
             chat_body()
         );
-        Self::with(folder.join("chat.lua"), &script, seconds)
+        Self::with(script_path, &script, seconds)
     }
 
     /// Chat calls with one key after the other.
