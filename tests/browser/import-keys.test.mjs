@@ -18,7 +18,7 @@ for (const mode of MODES) {
     const tag = mode.name.replace(/\W/g, "");
     const secret = `sk-test-of-litellm-${tag}`;
     const keys = [
-      { token: createHash("sha256").update(secret).digest("hex"), key_alias: `Search ${tag}`, key_name: "sk-...abcd", rpm_limit: 60, expires: null, team_id: "t" },
+      { token: createHash("sha256").update(secret).digest("hex"), key_alias: `Search ${tag}`, key_name: "sk-...abcd", rpm_limit: 60, models: ["gpt-5"], expires: null, team_id: "t" },
       { token: createHash("sha256").update(`old-${secret}`).digest("hex"), key_alias: `Old ${tag}`, expires: "2020-01-01T00:00:00Z" },
     ];
     await page.goto("/keys/agent");

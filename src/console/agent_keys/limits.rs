@@ -215,6 +215,12 @@ fn whole(name: &'static str, text: &str) -> Result<Option<i64>> {
 }
 
 impl LimitFields {
+    /// What a field is for, and what holds where it is left empty.
+    pub fn hint(&self, what: &str, when_empty: &str) -> String {
+        let when_empty = if self.default.is_empty() { when_empty } else { "the default limit" };
+        format!("{what} Left empty, {when_empty}.").trim_start().to_owned()
+    }
+
     /// The fields with what was typed, and why it was refused; `default` holds where nothing was typed.
     pub fn new(typed: Typed, default: &KeyLimits, refused: &mut Refused) -> LimitFields {
         let is_set = typed.fields().iter().any(|(_, value)| !value.trim().is_empty());
