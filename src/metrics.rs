@@ -35,6 +35,9 @@ pub struct Metrics {
     applied: Gauge,
     behind: Gauge,
     lease_failures: Gauge,
+    limited: Gauge,
+    delivered: Gauge,
+    undelivered: Gauge,
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -90,6 +93,18 @@ impl Metrics {
         );
         registry.register("changes_applied", "The number of the last change this node took over", applied.clone());
         registry.register("changes_behind", "Changes beyond it when the lease was last renewed", behind.clone());
+        let (limited, delivered, undelivered) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register(
+            "limited_calls",
+            "Calls refused for a limit or a budget of their key since the start",
+            limited.clone(),
+        );
+        registry.register(
+            "messages_delivered",
+            "Warnings that webhooks and mail servers took since the start",
+            delivered.clone(),
+        );
+        registry.register("messages_failed", "Tries to deliver one that failed", undelivered.clone());
         Arc::new(Metrics {
             answers: CLASSES.map(|class| answers.get_or_create(&Class { class }).clone()),
             registry,
@@ -107,6 +122,9 @@ impl Metrics {
             applied,
             behind,
             lease_failures,
+            limited,
+            delivered,
+            undelivered,
         })
     }
 
@@ -143,6 +161,9 @@ impl Metrics {
         self.lease.set(core.lease.remaining_ms());
         self.applied.set(load(&core.lease.applied));
         self.behind.set(load(&core.lease.behind));
+        self.limited.set(load(&core.spending.refused));
+        self.delivered.set(load(&core.sent.delivered));
+        self.undelivered.set(load(&core.sent.failed));
         let failures = core.lease.failures.load(std::sync::atomic::Ordering::Relaxed);
         self.lease_failures.set(i64::try_from(failures).unwrap_or(i64::MAX));
         let mut text = String::new();

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,15 @@ const PAUSES: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 
 const MAX_TESTS: i64 = 20;
 /// How much is kept of why a try failed, in characters.
 const MAX_DETAIL: usize = 300;
+
+/// What came of messages since the start.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Those that were taken.
+    pub delivered: AtomicI64,
+    /// Tries that failed.
+    pub failed: AtomicI64,
+}
 
 /// To whom a message goes.
 pub(super) enum Receiver<'a> {
@@ -223,8 +235,10 @@ async fn send(core: &Core, delivery: &mut Delivery) {
     };
     if matches!(outcome.fate, Fate::Delivered) {
         delivery.delivered_at = now;
+        core.sent.delivered.fetch_add(1, Ordering::Relaxed);
         return;
     }
+    core.sent.failed.fetch_add(1, Ordering::Relaxed);
     tracing::warn!(
         webhook = delivery.webhook_id,
         member = delivery.member_id,

@@ -113,9 +113,9 @@ use store::Store;
 use vault::Entropy;
 
 use self::{
-    agent_key_import::ForeignSecrets, callers::Callers, catalog::Catalog, clock::Clock, installation::KeySource,
-    issuer::Issuer, key_cache::KeyCache, key_health::HealthBook, leak_reports::LeakReports, lease::Lease,
-    look_ups::LookUps, mail::Mailer, mark::Keeper, members::PasswordLane, meter::Meter, minutes::Minutes,
+    agent_key_import::ForeignSecrets, callers::Callers, catalog::Catalog, clock::Clock, delivery::Sent,
+    installation::KeySource, issuer::Issuer, key_cache::KeyCache, key_health::HealthBook, leak_reports::LeakReports,
+    lease::Lease, look_ups::LookUps, mail::Mailer, mark::Keeper, members::PasswordLane, meter::Meter, minutes::Minutes,
     provider_limits::TrafficBook, refusals::RefusalBook, scrubber::Findings, sessions::SignIns, spending::SpendingBook,
     spending_bank::Bank, warnings::Warnings,
 };
@@ -168,6 +168,8 @@ pub struct Core {
     pub leak_reports: Option<LeakReports>,
     /// What is told of by itself.
     pub warnings: Warnings,
+    /// What came of that.
+    pub sent: Sent,
     /// What providers answered last about general keys.
     pub health: HealthBook,
     /// What goes on at each provider.
@@ -245,6 +247,7 @@ impl Core {
             spending: SpendingBook::default(),
             bank: Bank::new(parts.minutes),
             warnings: Warnings::default(),
+            sent: Sent::default(),
             health: HealthBook::default(),
             traffic: TrafficBook::default(),
             passwords: PasswordLane::default(),

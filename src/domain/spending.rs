@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -362,7 +362,11 @@ impl State {
 
 /// The spending of all keys that have a limit, by their id: it outlives what is cached of a key.
 #[derive(Debug, Default)]
-pub struct SpendingBook(Mutex<HashMap<Arc<str>, Arc<Spending>>>);
+pub struct SpendingBook {
+    keys: Mutex<HashMap<Arc<str>, Arc<Spending>>>,
+    /// Calls that were refused for a limit or a budget since the start.
+    pub refused: AtomicI64,
+}
 
 impl SpendingBook {
     /// The spending of a key.
@@ -395,6 +399,6 @@ impl SpendingBook {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Spending>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,10 @@ mod relay;
 mod route;
 mod socket;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -98,6 +101,7 @@ pub async fn handle(
             Err(error) => {
                 Settlement::refused(gateway, &key, error.code.status());
                 if let (429, Some(spending)) = (error.code.status(), &key.spending) {
+                    gateway.core.spending.refused.fetch_add(1, Ordering::Relaxed);
                     left = spending.left(&key.quotas, gateway.core.clock.times());
                 }
                 Err(error)

@@ -33,7 +33,7 @@ async fn the_owner_of_a_key_is_told_of_its_end_once_and_in_words() {
     let ada = keyward.person("ada", "member").await;
     ada.api.post("/agent-keys", json!({ "name": "a\r\nBcc: eve@example.com" })).await.problem(422);
     let key = used_key(&keyward, &ada, "Schlüssel für “Ada” 🗝").await;
-    ada.api.agent_key("never used").await;
+    let other = ada.api.agent_key("never used").await;
 
     let keyward = keyward.stop_to_restart().await.with(&mail.settings("")).days_later(80).start().await;
     let letter = mail.letter_to("ada@example.com").await;
@@ -50,9 +50,14 @@ async fn the_owner_of_a_key_is_told_of_its_end_once_and_in_words() {
     let headers = letter["headers"].as_array().unwrap();
     assert!(headers.contains(&json!("auto-submitted")) && !headers.contains(&json!("bcc")), "{headers:?}");
 
+    assert_eq!(mail.letters().len(), 1, "of a key never used, nothing: {:#?}", mail.letters());
+    // Looked at again, only the one that is used by now is told of.
+    keyward.agent(other["secret"].as_str().unwrap()).get("/v1/models").await.expect(200);
     let keyward = keyward.stop_to_restart().await.with(&mail.settings("")).days_later(80).start().await;
+    until("the other key's letter", async || mail.letters().len() > 1).await;
     keyward.stop().await;
-    assert_eq!(mail.letters().len(), 1, "once, and of a key never used, nothing: {:#?}", mail.letters());
+    let subjects: Vec<_> = mail.letters().iter().map(|letter| letter["subject"].clone()).collect();
+    assert_eq!(subjects[1..], ["Agent key “never used” ends within 14 days"], "each once");
 }
 
 #[tokio::test]

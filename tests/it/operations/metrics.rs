@@ -1,6 +1,7 @@
 //! /metrics
 
 use http::Method;
+use serde_json::json;
 
 use crate::harness::{FakeProvider, TestServer, World};
 
@@ -23,7 +24,14 @@ async fn counts_calls_for_who_has_a_token_and_names_no_key() {
         answer.header("content-type").is_some_and(|kind| kind.contains("text/plain") || kind.contains("openmetrics"))
     );
     assert!(text.lines().any(|line| line.starts_with("# TYPE keyward_")), "{text}");
+    assert!(text.contains("keyward_limited_calls 0\n") && text.contains("keyward_messages_delivered 0\n"), "{text}");
+    let once = json!({ "limits": { "requests_per_minute": 1 } });
+    api.patch(&world.agent_key_path(), once).await.expect(200);
+    world.agent.chat(World::MODEL).await.expect(200);
+    world.agent.chat(World::MODEL).await.expect(429);
+    let again = api.send(api.outside(Method::GET, "/metrics")).await.expect(200);
+    assert!(again.text().contains("keyward_limited_calls 1\n"), "{again}");
     for name in ["MY_API", "ABC-Key", "kw_", "gk_", "ak_", world.value] {
-        assert!(!text.contains(name), "{name} stands in the metrics");
+        assert!(!again.text().contains(name), "{name} stands in the metrics");
     }
 }
