@@ -32,6 +32,8 @@ pub struct Import {
     /// are any, `start` (the secret's first characters), `expires_at`, `disabled`, `description`, `tags`, `owner_id`, `limits`.
     #[schema(min_items = 1, max_items = 1000, value_type = Vec<Object>)]
     agent_keys: Vec<Value>,
+    /// The member whose keys they are to be; whoever imports them where absent.
+    owner_id: Option<String>,
     /// Says what would come of it, and writes nothing.
     #[serde(default)]
     trial: bool,
@@ -77,13 +79,13 @@ pub async fn import(
     Caller(actor): Caller,
     body: JsonBody<Import, MAX_LIST>,
 ) -> ApiResult<Json<Outcome>> {
-    let Import { issuer, agent_keys, trial } = body.value;
+    let Import { issuer, agent_keys, owner_id, trial } = body.value;
     let known = || {
         let names: Vec<_> = Issuer::ALL.iter().map(|issuer| issuer.as_str()).collect();
         Error::field("issuer", format!("must be one of {}", names.join(", ")))
     };
     let issuer = Issuer::parse(&issuer).ok_or_else(known)?;
-    let imported = agent_key_import::import(&state.core, &actor, issuer, agent_keys, trial).await?;
+    let imported = agent_key_import::import(&state.core, &actor, issuer, agent_keys, owner_id, trial).await?;
     let default = default_limits(&state).await;
     let now = state.core.clock.now_ms();
     let created = imported.created.into_iter();

@@ -36,6 +36,8 @@ pub struct OverviewPage {
     pub ending: Vec<AgentKeyTold>,
     /// Whether there are more of them.
     pub more_ending: bool,
+    /// Agent keys that were reported as leaked.
+    pub leaked: Vec<AgentKeyTold>,
     /// Agent keys that are over, and still called.
     pub refused: Vec<AgentKeyTold>,
     /// General keys that their provider refuses.
@@ -51,7 +53,8 @@ pub struct OverviewPage {
 impl OverviewPage {
     /// Whether something needs attention.
     fn needs_attention(&self) -> bool {
-        !self.budgets.is_empty()
+        !self.leaked.is_empty()
+            || !self.budgets.is_empty()
             || !self.ending.is_empty()
             || !self.refused.is_empty()
             || !self.unhealthy.is_empty()
@@ -112,7 +115,7 @@ impl AgentKeyTold {
 /// `GET /overview`
 pub async fn show(AxumState(state): AxumState<State>, session: Session, Params(params): Params<ListParams>) -> Answer {
     let now = state.core.clock.now_ms();
-    let Attention { budgets, ending, more_ending, refused, unhealthy, damaged_rows } =
+    let Attention { leaked, budgets, ending, more_ending, refused, unhealthy, damaged_rows } =
         attention::of(&state.core, session.actor()).await?;
     let counted = usage::over_time(&state.core, Period::Week).await?;
     let told = |keys: Vec<KeyToTell>| keys.into_iter().map(|key| AgentKeyTold::new(key, now)).collect();
@@ -121,6 +124,7 @@ pub async fn show(AxumState(state): AxumState<State>, session: Session, Params(p
         steps: steps::left(&state, &session).await?,
         ending: told(ending),
         more_ending,
+        leaked: told(leaked),
         refused: told(refused),
         unhealthy: unhealthy.iter().map(|key| KeyRef::new(key, now)).collect(),
         budgets: budgets

@@ -16,6 +16,7 @@ use super::{
     agent_key_defaults,
     agent_key_new::{Draft, Issued, NewKey},
     foreign_keys::{self, ForeignKey, Issuer},
+    key_limits::KeyLimits,
     name::{MAX_CHARS, fold},
     roles::{Permission, Reach},
 };
@@ -67,17 +68,33 @@ pub struct Imported {
     pub notes: Vec<(usize, String)>,
 }
 
+/// Lets through who may import.
+///
+/// # Errors
+/// [`Code::Forbidden`].
+pub fn check(actor: &Actor) -> Result<()> {
+    if actor.authority.reach(Permission::CreateAgentKeys) < Reach::All {
+        let detail = "keys of another product are imported by whoever may create agent keys for all";
+        return Err(Error::new(Code::Forbidden, detail));
+    }
+    Ok(())
+}
+
 /// Takes keys over, all that can be or none; those that are here already stay as they are. With `is_trial` nothing is written.
+/// `owner_id` is whose those are that name no owner; the actor's where `None`.
 ///
 /// # Errors
 /// None or too many keys; what is wrong with any of them, with its place in the pointer; [`Code::Forbidden`] for who may not
 /// create keys for everybody; a storage failure.
-pub async fn import(core: &Core, actor: &Actor, issuer: Issuer, rows: Vec<Value>, is_trial: bool) -> Result<Imported> {
-    if actor.authority.reach(Permission::CreateAgentKeys) < Reach::All {
-        let detail =
-            "keys of another product are imported by whoever may create agent keys for all; ask an administrator";
-        return Err(Error::new(Code::Forbidden, detail));
-    }
+pub async fn import(
+    core: &Core,
+    actor: &Actor,
+    issuer: Issuer,
+    rows: Vec<Value>,
+    owner_id: Option<String>,
+    is_trial: bool,
+) -> Result<Imported> {
+    check(actor)?;
     if rows.is_empty() || rows.len() > MAX_AT_ONCE {
         return Err(Error::field("agent_keys", format!("must hold 1 to {MAX_AT_ONCE} keys")));
     }
@@ -108,14 +125,15 @@ pub async fn import(core: &Core, actor: &Actor, issuer: Issuer, rows: Vec<Value>
             continue;
         }
         let days_left = key.expires_at.map(|at| at - now);
-        let notes = key.notes.clone();
+        let mut notes = key.notes.clone();
+        notes.extend(useless(core, &key.limits, &default));
         let new = NewKey {
             name: names.free(&mut tx, &key.name).await?,
             expires_in_days: None,
             limits: key.limits,
             description: key.description,
             tags: key.tags,
-            owner_id: key.owner_id,
+            owner_id: key.owner_id.or_else(|| owner_id.clone()),
             issued: Some(Issued {
                 sha256: key.sha256,
                 masked_secret: key.masked_secret,
@@ -126,8 +144,9 @@ pub async fn import(core: &Core, actor: &Actor, issuer: Issuer, rows: Vec<Value>
         let draft = Draft::new(core, &keyring, actor, new, &default, now).map_err(|error| error.within(&place(at)))?;
         let created = draft.insert(&mut tx, actor, now).await.map_err(|error| error.within(&place(at)))?;
         imported.notes.extend(notes.into_iter().map(|note| (at, note)));
-        if days_left.is_none_or(|left| now + left > created.key.expires_at) {
-            let note = format!("it ends in {} days, the policy's maximum; rotate it before", core.agent_key_max_days);
+        if days_left.is_some_and(|left| now + left > created.key.expires_at) {
+            let note =
+                format!("it ends in {} days already, the policy's maximum; rotate it before", core.agent_key_max_days);
             imported.notes.push((at, note));
         }
         imported.created.push((at, created.key));
@@ -138,6 +157,28 @@ pub async fn import(core: &Core, actor: &Actor, issuer: Issuer, rows: Vec<Value>
         tx.commit().await?;
     }
     Ok(imported)
+}
+
+/// What the catalog as it is makes of its limits: models that are not here, and a budget in money that shuts those without prices.
+fn useless(core: &Core, limits: &KeyLimits, default: &KeyLimits) -> Vec<String> {
+    let limits = limits.clone().or(default);
+    let catalog = core.catalog();
+    let mut notes = Vec::new();
+    let is_elsewhere = |model: &&String| !model.contains('*') && catalog.resolve(model).is_err();
+    let missing: Vec<_> = limits.allowed_models.iter().filter(is_elsewhere).map(String::as_str).collect();
+    if !missing.is_empty() && missing != ["all-team-models"] {
+        notes.push(format!("there is no model {} here yet", missing.join(", ")));
+    }
+    if limits.counts_money() {
+        // While the catalog is unread nobody is called either.
+        let unpriced = catalog.unpriced().unwrap_or_default();
+        let shut = unpriced.iter().filter(|model| limits.allows_model(model, "", "")).map(String::as_str);
+        let shut: Vec<_> = shut.collect();
+        if !shut.is_empty() {
+            notes.push(format!("its budget in money shuts models without prices: {}", shut.join(", ")));
+        }
+    }
+    notes
 }
 
 /// Every key of the list, or what is wrong with some.

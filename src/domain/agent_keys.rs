@@ -153,7 +153,10 @@ pub async fn set_disabled(
         if key.expires_at <= now {
             return Err(Error::new(
                 Code::ValidationFailed,
-                format!("{} has expired and cannot be switched on or off; create a new key", key.name),
+                match key.leaked_at > 0 {
+                    true => format!("{} was reported as leaked and is over for good; create a new key", key.name),
+                    false => format!("{} has expired and cannot be switched on or off; create a new key", key.name),
+                },
             ));
         }
         match (disabled, key.disabled_at > 0) {

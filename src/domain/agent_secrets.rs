@@ -358,6 +358,7 @@ fn check_active(key: &AgentKey, now: i64) -> Result<()> {
     let what_to_do = match Status::of(key, now) {
         Status::Active => return Ok(()),
         Status::Disabled => "is disabled; enable it first",
+        Status::Expired if key.leaked_at > 0 => "was reported as leaked; create a new key",
         Status::Expired => "has expired; create a new key",
     };
     Err(Error::new(Code::AgentKeyNotActive, format!("{} cannot be rotated: it {what_to_do}", key.name)))

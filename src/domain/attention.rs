@@ -28,6 +28,8 @@ pub const TOLD: usize = 5;
 pub const BUDGET_PERCENT: i64 = 80;
 /// The most keys whose spending is looked at.
 const SPENDERS: i64 = 5_000;
+/// How long a leak is told of, in days.
+const LEAKED_DAYS: i64 = 14;
 /// How long a refused call is remembered, in days.
 const REFUSED_DAYS: i64 = 7;
 /// The newest refused calls that are looked through.
@@ -68,6 +70,8 @@ pub struct Attention {
     pub ending: Vec<KeyToTell>,
     /// Whether there are more of them.
     pub more_ending: bool,
+    /// Keys that were reported as leaked lately, the newest first.
+    pub leaked: Vec<KeyToTell>,
     /// Keys that are expired or disabled, and still called.
     pub refused: Vec<KeyToTell>,
     /// Budgets of which [`BUDGET_PERCENT`] or more are used, the most used first.
@@ -103,6 +107,9 @@ pub async fn of(core: &Core, actor: &Actor) -> Result<Attention> {
         .collect();
     attention.budgets = budgets(core, actor).await?;
     attention.refused = refused(core, now).await?;
+    attention.leaked = leaked(core, actor, now).await?;
+    // Told once, with from where it is called.
+    attention.leaked.retain(|key| !attention.refused.iter().any(|told| told.id == key.id));
     if actor.authority.may(Permission::ReadGeneralKeys) {
         let page = general_keys::list(core, &ListQuery::default(), Some(Health::Refused)).await?;
         attention.unhealthy = page.items.into_iter().map(|view| view.key).take(TOLD).collect();
@@ -142,11 +149,30 @@ async fn budgets(core: &Core, actor: &Actor) -> Result<Vec<BudgetToTell>> {
             Err(error) if matches!(error.code, Code::NotFound | Code::Damaged) => continue,
             Err(error) => return Err(error),
         };
+        if Status::of(&key, core.clock.now_ms()) != Status::Active {
+            continue;
+        }
         let spent = key_budgets::of_key(core, &key.id, &KeyLimits::of_column(&key.limits)?).await?;
         let most = spent.into_iter().filter(|spent| spent.percent() >= BUDGET_PERCENT).max_by_key(Spent::percent);
         told.extend(most.map(|spent| BudgetToTell { id: key.id, name: key.name, spent }));
     }
     Ok(told)
+}
+
+async fn leaked(core: &Core, actor: &Actor, now: i64) -> Result<Vec<KeyToTell>> {
+    let member_id = owner_filter(actor, Permission::ReadAgentKeys);
+    let since = now - LEAKED_DAYS * DAY_MS;
+    let limit = i64::try_from(TOLD).unwrap_or(i64::MAX);
+    let rows = store::agent_keys::leaked_since(&mut core.store.read().await?, since, member_id, limit).await?;
+    let keys = rows.into_iter().filter(|key| !key.is_damaged).map(|key| KeyToTell {
+        id: key.row.id,
+        name: key.row.name,
+        expires_at: key.row.leaked_at,
+        is_leaked: true,
+        is_disabled: false,
+        callers: Vec::new(),
+    });
+    Ok(keys.collect())
 }
 
 async fn refused(core: &Core, now: i64) -> Result<Vec<KeyToTell>> {

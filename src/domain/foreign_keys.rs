@@ -97,9 +97,10 @@ fn read<T: DeserializeOwned>(row: Value) -> Result<T> {
         // Serde's text may repeat a value, and that may be a secret that somebody put in the wrong place.
         let text = error.inner().to_string();
         let detail = match text.split_once('`') {
-            Some((start, rest)) if start.starts_with("missing field") || start.starts_with("unknown field") => {
-                format!("{start}{}", rest.split('`').next().unwrap_or_default())
+            Some((start, rest)) if start.starts_with("missing field") => {
+                format!("must have the field {}", rest.split('`').next().unwrap_or_default())
             }
+            Some((start, _)) if start.starts_with("unknown field") => String::from("is no field of a key"),
             _ => String::from("is of another type than it is exported with"),
         };
         if path.is_empty() { row_error(detail) } else { Error::field(&path, detail) }
@@ -210,7 +211,7 @@ impl LiteLlm {
         }
         let says_something = |value: &Value| match value {
             Value::Null => false,
-            Value::String(text) => !text.is_empty(),
+            Value::String(text) => !text.is_empty() && text != "default_user_id",
             Value::Array(list) => !list.is_empty(),
             Value::Object(map) => !map.is_empty(),
             _ => true,
@@ -390,20 +391,36 @@ fn least(what: &str, value: i64, notes: &mut Vec<String>) -> i64 {
 /// LiteLLM's budget is counted from the key's creation on; here it is the calendar's.
 fn budget(most: Option<f64>, duration: Option<&str>, notes: &mut Vec<String>) -> Vec<Budget> {
     let Some(most) = most else { return Vec::new() };
-    let period = match duration {
-        Some("24h" | "1d") => Period::Day,
-        Some("7d" | "1w") => Period::Week,
-        Some("30d" | "31d" | "1mo") => Period::Month,
-        _ => {
-            let of = duration.map_or_else(|| String::from("for good"), |duration| format!("for {duration}"));
-            notes.push(format!("its budget of {most} {of} is taken over as one a month"));
-            Period::Month
-        }
+    // The next longer period there is, so that a key is never let do more in it.
+    let period = match duration.and_then(hours) {
+        Some(0..=24) => Period::Day,
+        Some(25..=168) => Period::Week,
+        _ => Period::Month,
     };
+    if !matches!(duration, Some("24h" | "1d" | "7d" | "1w" | "30d" | "31d" | "1mo")) {
+        let of = duration.map_or_else(|| String::from("for good"), |duration| format!("for {duration}"));
+        notes.push(format!("its budget of {most} {of} is taken over as one a {}", period.as_str()));
+    }
     let micros = (most * 1e6).round();
     // A float that is no amount becomes the least there is: a budget that is used up at once.
     let amount = if micros.is_finite() && micros >= 1.0 { micros as i64 } else { 1 };
     vec![Budget { period, unit: Unit::CostMicros, amount }]
+}
+
+/// How many hours `12h` or `2w` are, rounded up; months have 31 days.
+fn hours(duration: &str) -> Option<u64> {
+    let digits = duration.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = duration.split_at(digits);
+    let number = number.parse::<u64>().ok()?;
+    Some(match unit {
+        "s" => number.div_ceil(3600),
+        "m" => number.div_ceil(60),
+        "h" => number,
+        "d" => number.saturating_mul(24),
+        "w" => number.saturating_mul(7 * 24),
+        "mo" => number.saturating_mul(31 * 24),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::{
     delivery::{Outcome, Receiver, write_test},
     mail_text,
     roster::{self, Status, target},
+    warnings::LEAKED,
 };
 use crate::{
     egress::{Letter, Smtp},
@@ -68,17 +69,21 @@ pub async fn choose(core: &Core, actor: &Actor, wants: bool) -> Result<()> {
 
 /// Whom something concerns about the key of `owner_id`: that member, or, where there is none to be reached, the owners and
 /// admins. Who wants no e-mail is left out.
-pub(super) async fn recipients(db: &mut impl Handle, owner_id: &str) -> Result<Vec<Member>> {
+/// That a secret is out concerns the owner and all who administer, whether they want warnings or not.
+pub(super) async fn recipients(db: &mut impl Handle, event: &str, owner_id: &str) -> Result<Vec<Member>> {
     let owner = match store::members::get(db, owner_id).await {
         Ok(owner) => owner.filter(can_be_reached),
         Err(StoreError::Tampered { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let concerned = match owner {
-        Some(owner) => vec![owner],
-        None => store::members::administrators(db).await?,
-    };
-    Ok(concerned.into_iter().filter(|member| can_be_reached(member) && is_wanted(member)).collect())
+    let is_leak = event == LEAKED;
+    let mut concerned = Vec::from_iter(owner);
+    if is_leak || concerned.is_empty() {
+        let administrators = store::members::administrators(db).await?;
+        let known: Vec<String> = concerned.iter().map(|member| member.id.clone()).collect();
+        concerned.extend(administrators.into_iter().filter(|member| !known.contains(&member.id)));
+    }
+    Ok(concerned.into_iter().filter(|member| can_be_reached(member) && (is_leak || is_wanted(member))).collect())
 }
 
 fn can_be_reached(member: &Member) -> bool {
@@ -121,7 +126,7 @@ pub async fn addresses(core: &Core, messages: &[Delivery]) -> Result<HashMap<Str
 pub(super) async fn post(core: &Core, delivery: &Delivery) -> Outcome {
     let Some(mailer) = &core.mailer else { return Outcome::again(0, String::from("no mail server is set")) };
     let member = match reader(core, &delivery.member_id).await {
-        Ok(Some(member)) if delivery.event == TEST || is_wanted(&member) => member,
+        Ok(Some(member)) if [TEST, LEAKED].contains(&delivery.event.as_str()) || is_wanted(&member) => member,
         Ok(Some(_)) => return Outcome::never(0, String::from("the member wants no warnings by e-mail any more")),
         Ok(None) => return Outcome::never(0, String::from("there is no such member any more")),
         Err(error) => return Outcome::again(0, error.detail),

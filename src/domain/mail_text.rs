@@ -51,7 +51,9 @@ fn ending(data: &Value) -> Option<Words> {
     Some((
         format!("Agent key “{}” ends within {days}", name(key)),
         format!("The agent key {} is in use and ends within {days}: {}.", named(key), end(key)),
-        String::from("If it is still needed, create another one in time and give it to whoever uses this one."),
+        String::from(
+            "If it is still needed, rotate it in time: the old secret lives on for a while beside the new one.",
+        ),
     ))
 }
 

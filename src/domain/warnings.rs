@@ -166,7 +166,7 @@ impl Receivers {
     async fn tell(&self, core: &Core, tx: &mut store::Write, told: &Told, now: i64) -> Result<()> {
         let wants = |hook: &&Webhook| hook.events.is_empty() || hook.events.split(',').any(|event| event == told.event);
         let members = match self.by_mail {
-            true => mail::recipients(tx, &told.owner_id).await?,
+            true => mail::recipients(tx, told.event, &told.owner_id).await?,
             false => Vec::new(),
         };
         let webhooks = self.webhooks.iter().filter(wants).map(Receiver::Webhook);

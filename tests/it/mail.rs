@@ -108,7 +108,7 @@ async fn a_4xx_is_tried_again_and_a_5xx_is_not() {
     let sent = boss.api.post("/mail/test", json!({})).await.expect(200).json();
     assert_eq!(sent["event"], "mail.test");
     until("the first try", async || log(&boss).await.contains("not this time")).await;
-    assert!(log(&boss).await.contains("Tried again"));
+    assert!(log(&boss).await.contains("Next try"));
     let letter = mail.letter_to("boss@example.com").await;
     assert_eq!(letter["id"], json!(format!("<{}@example.com>", sent["id"].as_str().unwrap())));
     until("its delivery", async || times_in_log(&boss, "Delivered").await == 1).await;
@@ -203,7 +203,7 @@ async fn one_that_refuses_the_login_or_offers_no_tls_gets_no_letter() {
     let keyward = Home::new().await.serve().with(&settings).start().await;
     let boss = keyward.person("boss", "admin").await;
     boss.api.post("/mail/test", json!({})).await.expect(200);
-    until("a refused login", async || times_in_log(&boss, "Tried again").await == 1).await;
+    until("a refused login", async || times_in_log(&boss, "Next try").await == 1).await;
     let settings = mail.settings("?tls=starttls");
     let keyward = keyward.stop_to_restart().await.with(&settings).start().await;
     let boss = keyward.signed_in(&keyward.sign_in(&boss.email, Person::PASSWORD).await.expect(303));
@@ -273,4 +273,21 @@ async fn without_a_mail_server_the_console_says_so() {
     assert!(account.contains("no mail server is set up") && !account.contains("Switch off"), "{account}");
     let auditor = keyward.person("auditor", "auditor").await;
     auditor.api.post("/mail/test", json!({})).await.problem(403);
+}
+
+#[tokio::test]
+async fn a_leak_is_told_to_the_owner_and_to_who_administers_whatever_they_switched_off() {
+    let mail = MailServer::start(&[]).await;
+    let keyward = Home::new().await.serve().with(&mail.settings("")).start().await;
+    let (ada, boss) = (keyward.person("ada", "member").await, keyward.person("boss", "admin").await);
+    for person in [&ada, &boss] {
+        person.api.form("/settings/account/mail", &[("mail", "off")]).await.expect(303);
+    }
+    let key = ada.api.agent_key("crawler").await;
+    keyward.api_with(None).post("/agent-keys/revoke-leaked", json!({ "key": key["secret"] })).await.expect(200);
+    for address in [&ada.email, &boss.email, OWNER] {
+        let letter = mail.letter_to(address).await;
+        assert_eq!(letter["subject"], "Agent key “crawler” was reported as leaked");
+        assert!(!letter.to_string().contains(key["secret"].as_str().unwrap()));
+    }
 }

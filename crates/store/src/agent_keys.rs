@@ -446,6 +446,31 @@ pub async fn disabled_at(
     Ok(standing(db.keyring(), rows))
 }
 
+/// The keys that were reported as leaked since then, the newest first; of `member_id`, or of everybody where it is empty.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn leaked_since(
+    db: &mut impl Handle,
+    since: i64,
+    member_id: &str,
+    limit: i64,
+) -> Result<Vec<Standing<AgentKey>>, StoreError> {
+    let rows = query!(
+        fetch_all,
+        db,
+        AgentKey,
+        "SELECT id, name, name_key, masked_secret, member_id, created_by_id, created_by_name, limits, secrets, \
+         description, tags, created_at, \
+         expires_at, disabled_at, leaked_at, version, mac, last_used_at FROM agent_keys \
+         WHERE leaked_at > $1 AND ($2 = '' OR member_id = $2) ORDER BY leaked_at DESC, id LIMIT $3",
+        since,
+        member_id,
+        limit
+    )?;
+    Ok(standing(db.keyring(), rows))
+}
+
 /// Deletes a key with all its secrets, at `now`.
 ///
 /// # Errors

@@ -71,6 +71,8 @@ pub struct ImportedRow {
     pub mask: String,
     /// When it would end.
     pub expires: Moment,
+    /// Whether it would be switched off.
+    pub is_disabled: bool,
     /// Its limits in words; empty where it has none of its own.
     pub limits: String,
     /// What could not be taken over.
@@ -110,6 +112,7 @@ impl Pasted {
 
 /// `GET /keys/agent/import`
 pub async fn ask(session: Session) -> Answer {
+    agent_key_import::check(session.actor())?;
     let issuers = issuers(Issuer::LiteLlm.as_str());
     page(StatusCode::OK, &ImportKeysPage { shell: session.shell(Nav::Keys), issuers, ..ImportKeysPage::default() })
 }
@@ -126,6 +129,7 @@ pub async fn preview(AxumState(state): AxumState<State>, session: Session, form:
     let rows = created.into_iter().map(|(at, key)| ImportedRow {
         name: key.name,
         mask: key.masked_secret,
+        is_disabled: key.disabled_at > 0,
         expires: Moment::new(key.expires_at, now),
         limits: KeyLimits::of_column(&key.limits).map(|limits| limits.words()).unwrap_or_default(),
         notes: notes.iter().filter(|(of, _)| *of == at).map(|(_, note)| note.clone()).collect(),
@@ -158,7 +162,7 @@ pub async fn save(AxumState(state): AxumState<State>, session: Session, form: Fo
 
 async fn import(state: &State, session: &Session, pasted: &Pasted, is_trial: bool) -> Result<(Issuer, Imported)> {
     let (issuer, list) = pasted.read()?;
-    let imported = agent_key_import::import(&state.core, session.actor(), issuer, list, is_trial).await?;
+    let imported = agent_key_import::import(&state.core, session.actor(), issuer, list, None, is_trial).await?;
     Ok((issuer, imported))
 }
 

@@ -30,6 +30,8 @@ pub struct PolicyUsePage {
     pub base_url: String,
     /// `/auth/policies/…/verify`
     pub path: String,
+    /// A path that its routes take.
+    pub sample: String,
     /// The proxy that tells the path of a call where the policy looks for it.
     pub proxy: Proxy,
 }
@@ -76,10 +78,18 @@ pub async fn show(AxumState(state): AxumState<State>, session: Session, Id(id): 
         asks: Asked::of(&requires),
         base_url: state.web.base(),
         path: path_of(&policy.name),
+        sample: sample_of(&requires),
         proxy: Proxy::of(&requires),
         name: policy.name,
     };
     page(StatusCode::OK, &shown)
+}
+
+/// A path that the first of the routes takes.
+fn sample_of(requires: &Requirements) -> String {
+    let Some(route) = requires.routes.first() else { return String::from("/path/of/the/call") };
+    let path = route.strip_prefix('*').map_or_else(|| route.clone(), |rest| format!("/{rest}"));
+    path.replace('*', "x").replacen("//", "/", 1)
 }
 
 #[cfg(test)]

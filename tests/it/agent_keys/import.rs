@@ -39,7 +39,7 @@ async fn an_agent_goes_on_with_the_secret_it_has() {
     let keys = json!([
         { "token": hex(LITELLM), "key_alias": "Search", "key_name": "sk-...6789", "models": [World::MODEL], "rpm_limit": 2,
           "max_budget": 5.0, "budget_duration": "30d", "expires": null, "spend": 0.0, "metadata": { "tags": ["prod"] } },
-        { "token": hex("sk-blocked-0123456789"), "key_alias": "Search", "blocked": true, "models": ["*"], "team_id": "t" },
+        { "token": hex("sk-blocked-0123456789"), "key_alias": "Search", "blocked": true, "models": ["small*"], "team_id": "t" },
         { "token": hex("sk-over-0123456789"), "key_alias": "Over", "expires": "2020-01-01T00:00:00Z" },
         { "token": hex(LITELLM), "key_alias": "Again" },
     ]);
@@ -53,8 +53,9 @@ async fn an_agent_goes_on_with_the_secret_it_has() {
     assert!(!done.text().contains(LITELLM) && !done.text().contains(&hex(LITELLM)), "{done}");
     let done = done.json();
     assert_eq!((indices(&done["created"]), indices(&done["skipped"])), (vec![0, 1], vec![2, 3]));
-    // Neither has an end, and one was its team's.
-    assert_eq!(indices(&done["notes"]), [0, 1, 1]);
+    // One has a budget in money, which a model without prices is shut by; one was its team's.
+    assert_eq!(indices(&done["notes"]), [0, 1]);
+    assert!(done["notes"][0]["detail"].as_str().unwrap().contains(World::MODEL), "{done}");
     let (search, blocked) = (&done["created"][0]["agent_key"], &done["created"][1]["agent_key"]);
     assert_eq!((&search["name"], &search["masked_secret"]), (&json!("Search"), &json!("sk-******6789")));
     assert_eq!((&blocked["name"], &blocked["status"]), (&json!("Search 2"), &json!("disabled")));

@@ -30,6 +30,8 @@ async fn whoever_has_a_key_may_end_it_for_ever() {
     assert_eq!(report(&anybody, &format!(" {}\n", world.agent.secret())).await, "already_ended");
     let api = keyward.api();
     assert_eq!(api.get(&world.agent_key_path()).await.expect(200).json()["status"], "expired");
+    let overview = keyward.person("admin", "admin").await.api.page("/overview").await.expect(200).text();
+    assert!(overview.contains("was reported as leaked"), "{overview}");
     // It cannot be brought back.
     api.act(&format!("{}/enable", world.agent_key_path())).await.expect(422);
     let events = api.get("/audit-events?action=agent_key.revoke_leaked").await.expect(200).json();
