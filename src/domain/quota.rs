@@ -87,7 +87,7 @@ impl Quota {
     }
 
     /// The time it goes by.
-    fn time(&self, times: Times) -> i64 {
+    pub fn time(&self, times: Times) -> i64 {
         match self.span {
             Span::Minute => times.steady,
             _ => times.wall,
@@ -127,11 +127,19 @@ impl Quota {
         (slot, self.end(slot))
     }
 
-    /// How long its span is, in seconds.
-    pub fn seconds(&self, times: Times) -> i64 {
+    /// The start of the part of its span that follows another one.
+    pub fn next(&self, slot: i64) -> i64 {
+        match self.span {
+            Span::Minute => slot + SLOT_MS,
+            _ => self.end(slot),
+        }
+    }
+
+    /// How long its span is, in seconds, of the part from `slot` to `next`.
+    pub fn seconds(&self, slot: i64, next: i64) -> i64 {
         match self.span {
             Span::Minute => 60,
-            _ => (self.end(self.slot(times)) - self.slot(times)) / 1000,
+            _ => next.saturating_sub(slot) / 1000,
         }
     }
 
@@ -216,7 +224,10 @@ mod tests {
             let slot = quota.slot(at(now));
             assert_eq!((slot, quota.end(slot)), (at(start).wall, at(end).wall), "{now}");
         }
-        assert_eq!(quota(Span::Month, 1).seconds(at("2026-02-03")), 28 * 86_400);
-        assert_eq!(quota(Span::Minute, 1).seconds(at("2026-02-03")), 60);
+        let (month, now) = (quota(Span::Month, 1), at("2026-02-03"));
+        let slot = month.slot(now);
+        assert_eq!(month.seconds(slot, month.next(slot)), 28 * 86_400);
+        let (minute, now) = (quota(Span::Minute, 1), Times { steady: 7_000, wall: 0 });
+        assert_eq!((minute.slot(now), minute.next(5_000), minute.seconds(5_000, 10_000)), (5_000, 10_000, 60));
     }
 }

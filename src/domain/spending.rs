@@ -325,7 +325,7 @@ impl Spending {
         let state = self.state();
         let gives_back = is_last || state.last_use < times.steady - IDLE_MS;
         state.accounts.iter().any(|account| {
-            let is_over = is_shared && account.slot != account.quota.slot(times);
+            let is_over = is_shared && !account.is_in(&account.quota, times);
             !account.owed.is_empty() || account.available() < 0 || (account.available() != 0 && (gives_back || is_over))
         })
     }

@@ -57,6 +57,8 @@ pub(super) struct Account {
     pub(super) quota: Quota,
     /// The part of its span that what follows is of.
     pub(super) slot: i64,
+    /// The start of the next one: kept, since the calendar takes longer than all else of a call.
+    pub(super) next: i64,
     pub(super) granted: i64,
     pub(super) spent: i64,
     /// By calls under way that began in this slot. What those from before it hold stays taken in theirs.
@@ -87,6 +89,7 @@ impl Account {
         Account {
             quota,
             slot: i64::MIN,
+            next: i64::MIN,
             granted: 0,
             spent: 0,
             reserved: 0,
@@ -100,10 +103,10 @@ impl Account {
 
     /// Goes on to the slot that has begun, and to the bound as it is now.
     pub(super) fn follow(&mut self, quota: &Quota, times: Times) {
-        let slot = quota.slot(times);
-        if self.slot != slot {
+        if !self.is_in(quota, times) {
             self.give_back();
-            (self.slot, self.quota, self.futile_until) = (slot, *quota, 0);
+            let slot = quota.slot(times);
+            (self.slot, self.next, self.quota, self.futile_until) = (slot, quota.next(slot), *quota, 0);
             (self.granted, self.spent, self.reserved, self.told) = (0, 0, 0, 0);
             if quota.span != Span::Minute {
                 // What was left of the period before says nothing of this one.
@@ -113,6 +116,11 @@ impl Account {
             self.give_back();
             (self.quota, self.futile_until, self.told) = (*quota, 0, 0);
         }
+    }
+
+    /// Whether its slot is the one that has begun.
+    pub(super) fn is_in(&self, quota: &Quota, times: Times) -> bool {
+        (self.slot..self.next).contains(&quota.time(times))
     }
 
     /// Gives back what was taken and is neither used nor held by a call, or tells what is so beyond it.
@@ -146,7 +154,7 @@ impl Account {
             quota: self.quota,
             remaining: self.left.saturating_add(self.available()).max(0),
             reset_seconds: self.quota.seconds_until(self.resets_at, times),
-            window_seconds: self.quota.seconds(times),
+            window_seconds: self.quota.seconds(self.slot, self.next),
         }
     }
 
