@@ -96,7 +96,7 @@ async function newcomer(page, server, provider) {
   await link(page, "Agent API Key").click();
   await page.locator("summary", { hasText: "Create API Key" }).click();
   await check(page);
-  await page.locator(".menu-item").click();
+  await link(page.locator(".menu-items"), "Agent API Key").click();
   await field(page, "API Key Name").waitFor();
   await check(page);
   await field(page, "API Key Name").fill("ABC-Key");
