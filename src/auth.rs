@@ -91,7 +91,8 @@ fn without_scheme(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The agent key of a call from an address. A malformed one is refused without asking anything.
+/// The agent key of a call from an address. One that has not our form is refused without asking anything, unless secrets of
+/// another product were imported.
 ///
 /// # Errors
 /// See [`credential`] and [`agent_key_check::authenticate`].

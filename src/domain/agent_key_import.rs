@@ -103,6 +103,8 @@ pub async fn import(
     // Held to the end: a rotation waits for whatever was begun with older keys.
     let keyring = core.store.keyring();
     let default = agent_key_defaults::get(core).await?.1;
+    // Before anybody waits for the write.
+    let unpriced = core.catalog().unpriced().unwrap_or_default();
     let mut imported = Imported::default();
     let mut names = Names::default();
     let mut seen = HashSet::new();
@@ -126,7 +128,7 @@ pub async fn import(
         }
         let days_left = key.expires_at.map(|at| at - now);
         let mut notes = key.notes.clone();
-        notes.extend(useless(core, &key.limits, &default));
+        notes.extend(useless(core, &key.limits, &default, &unpriced));
         let new = NewKey {
             name: names.free(&mut tx, &key.name).await?,
             expires_in_days: None,
@@ -160,7 +162,7 @@ pub async fn import(
 }
 
 /// What the catalog as it is makes of its limits: models that are not here, and a budget in money that shuts those without prices.
-fn useless(core: &Core, limits: &KeyLimits, default: &KeyLimits) -> Vec<String> {
+fn useless(core: &Core, limits: &KeyLimits, default: &KeyLimits, unpriced: &[String]) -> Vec<String> {
     let limits = limits.clone().or(default);
     let catalog = core.catalog();
     let mut notes = Vec::new();
@@ -170,8 +172,6 @@ fn useless(core: &Core, limits: &KeyLimits, default: &KeyLimits) -> Vec<String> 
         notes.push(format!("there is no model {} here yet", missing.join(", ")));
     }
     if limits.counts_money() {
-        // While the catalog is unread nobody is called either.
-        let unpriced = catalog.unpriced().unwrap_or_default();
         let shut = unpriced.iter().filter(|model| limits.allows_model(model, "", "")).map(String::as_str);
         let shut: Vec<_> = shut.collect();
         if !shut.is_empty() {
