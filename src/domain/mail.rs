@@ -68,8 +68,7 @@ pub async fn choose(core: &Core, actor: &Actor, wants: bool) -> Result<()> {
 }
 
 /// Whom something concerns about the key of `owner_id`: that member, or, where there is none to be reached, the owners and
-/// admins. Who wants no e-mail is left out.
-/// That a secret is out concerns the owner and all who administer, whether they want warnings or not.
+/// admins. Who wants no e-mail is left out. That a secret is out concerns the owner and all who administer, whether they want warnings or not.
 pub(super) async fn recipients(db: &mut impl Handle, event: &str, owner_id: &str) -> Result<Vec<Member>> {
     let owner = match store::members::get(db, owner_id).await {
         Ok(owner) => owner.filter(can_be_reached),

@@ -63,7 +63,7 @@ pub struct Contradiction {
 }
 
 /// Rows that are there although the newest event about them deleted them, and agent keys that are enabled although it
-/// disabled them: an old row that was put back, MAC and all.
+/// disabled them, or that live on although they were reported as leaked: an old row that was put back, MAC and all.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -110,7 +110,7 @@ pub async fn contradictions(db: &mut impl Handle, table: &str) -> Result<Vec<Con
             db,
             Contradiction,
             "SELECT e.target_id AS id, e.seq, e.action FROM audit_events e JOIN agent_keys t ON t.id = e.target_id \
-             WHERE e.action = 'agent_key.revoke_leaked' AND t.leaked_at = 0 ORDER BY e.seq LIMIT 1000"
+             WHERE e.action = 'agent_key.revoke_leaked' AND t.expires_at > e.at ORDER BY e.seq LIMIT 1000"
         )?);
     }
     Ok(found)
